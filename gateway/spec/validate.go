@@ -1,0 +1,238 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The ranges a spec must keep; outside them it is refused whole.
+const (
+	MinIdleTimeout = 60 * time.Second
+	MaxIdleTimeout = 6000 * time.Second
+	MinHealthyRun  = 2
+	MaxHealthyRun  = 10
+)
+
+// Validate reports the first thing that makes the spec impossible to apply, with the name of the
+// object. The spec may come from a store that somebody edited, so nothing is taken for granted:
+// every reference resolves, every address is of its kind, nothing is claimed twice.
+func (g *Gateway) Validate() error {
+	v := newValidation(g)
+	for _, step := range []func(*Gateway) error{v.targetGroups, v.loadBalancers, v.endpoints, v.checkDomains} {
+		if err := step(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validation holds the names met so far, so that each check sees what it may refer to.
+type validation struct {
+	domains, groups, balancers map[string]bool
+	interfaces                 map[string]netip.Addr
+	ports                      map[uint16]string
+	keys                       map[Key]string
+	uids                       map[string]bool
+}
+
+func newValidation(g *Gateway) *validation {
+	v := &validation{
+		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{},
+		interfaces: map[string]netip.Addr{}, ports: map[uint16]string{},
+		keys: map[Key]string{}, uids: map[string]bool{},
+	}
+	for i := range g.Domains {
+		v.domains[g.Domains[i].Name] = true
+	}
+	return v
+}
+
+func (v *validation) targetGroups(g *Gateway) error {
+	for i := range g.TargetGroups {
+		tg := &g.TargetGroups[i]
+		if tg.Name == "" || v.groups[tg.Name] {
+			return fmt.Errorf("target group %q: name is empty or taken", tg.Name)
+		}
+		v.groups[tg.Name] = true
+		if !v.domains[tg.Domain] {
+			return fmt.Errorf("target group %q: domain %q does not exist", tg.Name, tg.Domain)
+		}
+		if err := tg.HealthCheck.validate(); err != nil {
+			return fmt.Errorf("target group %q: health check: %w", tg.Name, err)
+		}
+		seen := map[Target]bool{}
+		for _, t := range tg.Targets {
+			if !t.Address.IsValid() || t.Port == 0 || seen[t] {
+				return fmt.Errorf("target group %q: target %v:%d is invalid or repeated", tg.Name, t.Address, t.Port)
+			}
+			seen[t] = true
+		}
+	}
+	return nil
+}
+
+func (h *HealthCheck) validate() error {
+	switch {
+	case h.Protocol != TCP:
+		return fmt.Errorf("protocol %q is not known", h.Protocol)
+	case h.Interval < time.Second || h.Interval > 300*time.Second:
+		return fmt.Errorf("interval %v is outside 1s to 5m0s", h.Interval)
+	case h.Timeout <= 0 || h.Timeout > 120*time.Second:
+		return fmt.Errorf("timeout %v is outside 0 to 2m0s", h.Timeout)
+	case !inRun(h.HealthyThreshold) || !inRun(h.UnhealthyThreshold):
+		return fmt.Errorf("thresholds %d and %d are outside %d to %d",
+			h.HealthyThreshold, h.UnhealthyThreshold, MinHealthyRun, MaxHealthyRun)
+	}
+	return nil
+}
+
+func inRun(n int) bool { return n >= MinHealthyRun && n <= MaxHealthyRun }
+
+func (v *validation) loadBalancers(g *Gateway) error {
+	for i := range g.LoadBalancers {
+		lb := &g.LoadBalancers[i]
+		if lb.Name == "" || v.balancers[lb.Name] {
+			return fmt.Errorf("load balancer %q: name is empty or taken", lb.Name)
+		}
+		v.balancers[lb.Name] = true
+		if !v.domains[lb.Domain] {
+			return fmt.Errorf("load balancer %q: domain %q does not exist", lb.Name, lb.Domain)
+		}
+		if err := v.listeners(lb); err != nil {
+			return fmt.Errorf("load balancer %q: %w", lb.Name, err)
+		}
+		for _, n := range lb.Nodes {
+			if !n.Address.IsValid() || n.Zone == "" {
+				return fmt.Errorf("load balancer %q: node %v in zone %q is invalid", lb.Name, n.Address, n.Zone)
+			}
+		}
+	}
+	return nil
+}
+
+func (v *validation) listeners(lb *LoadBalancer) error {
+	ports := map[uint16]bool{}
+	for _, l := range lb.Listeners {
+		switch {
+		case l.Port == 0 || ports[l.Port]:
+			return fmt.Errorf("listener port %d is zero or repeated", l.Port)
+		case l.Protocol != TCP:
+			return fmt.Errorf("listener %d: protocol %q is not known", l.Port, l.Protocol)
+		case !v.groups[l.TargetGroup]:
+			return fmt.Errorf("listener %d: target group %q does not exist", l.Port, l.TargetGroup)
+		case l.IdleTimeout < MinIdleTimeout || l.IdleTimeout > MaxIdleTimeout:
+			return fmt.Errorf("listener %d: idle timeout %v is outside %v to %v", l.Port, l.IdleTimeout, MinIdleTimeout, MaxIdleTimeout)
+		}
+		ports[l.Port] = true
+	}
+	return nil
+}
+
+func (v *validation) endpoints(g *Gateway) error {
+	names := map[string]bool{}
+	for i := range g.Endpoints {
+		e := &g.Endpoints[i]
+		if e.Name == "" || names[e.Name] {
+			return fmt.Errorf("endpoint %q: name is empty or taken", e.Name)
+		}
+		names[e.Name] = true
+		if e.Bandwidth.BaselineBPS <= 0 || e.Bandwidth.MaximumBPS < e.Bandwidth.BaselineBPS {
+			return fmt.Errorf("endpoint %q: bandwidth %d to %d bit/s is no range", e.Name, e.Bandwidth.BaselineBPS, e.Bandwidth.MaximumBPS)
+		}
+		for _, lb := range e.LoadBalancers {
+			if !v.balancers[lb] {
+				return fmt.Errorf("endpoint %q: load balancer %q does not exist", e.Name, lb)
+			}
+		}
+		for _, ni := range e.Interfaces {
+			if _, taken := v.interfaces[ni.UID]; taken || ni.UID == "" || ni.Zone == "" || !usable(ni.Address) {
+				return fmt.Errorf("endpoint %q: network interface %q at %v in zone %q is invalid or repeated", e.Name, ni.UID, ni.Address, ni.Zone)
+			}
+			v.interfaces[ni.UID] = ni.Address
+		}
+	}
+	return nil
+}
+
+func (v *validation) checkDomains(g *Gateway) error {
+	seen := map[string]bool{}
+	for i := range g.Domains {
+		d := &g.Domains[i]
+		if d.Name == "" || seen[d.Name] {
+			return fmt.Errorf("domain %q: name is empty or taken", d.Name)
+		}
+		seen[d.Name] = true
+		if err := v.domain(d); err != nil {
+			return fmt.Errorf("domain %q: %w", d.Name, err)
+		}
+	}
+	return nil
+}
+
+func (v *validation) domain(d *Domain) error {
+	shown := map[netip.Addr]string{}
+	for _, x := range d.Exposures {
+		addr, ok := v.interfaces[x.Interface]
+		if !ok {
+			return fmt.Errorf("exposure of %q: network interface does not exist", x.Interface)
+		}
+		if other, taken := shown[addr]; taken {
+			return fmt.Errorf("exposure of %q: address %v is already that of %q", x.Interface, addr, other)
+		}
+		shown[addr] = x.Interface
+	}
+	for i := range d.TunnelEndpoints {
+		if err := v.tunnelEndpoint(&d.TunnelEndpoints[i]); err != nil {
+			return fmt.Errorf("tunnel endpoint %q: %w", d.TunnelEndpoints[i].UID, err)
+		}
+	}
+	return nil
+}
+
+func (v *validation) tunnelEndpoint(t *TunnelEndpoint) error {
+	if t.UID == "" || v.uids[t.UID] {
+		return errors.New("uid is empty or taken")
+	}
+	v.uids[t.UID] = true
+	if owner, taken := v.ports[t.Port]; taken || t.Port == 0 {
+		return fmt.Errorf("port %d is zero or that of %q", t.Port, owner)
+	}
+	v.ports[t.Port] = t.UID
+	prefixes := map[netip.Prefix]string{}
+	for i := range t.Peers {
+		if err := v.peer(&t.Peers[i], prefixes); err != nil {
+			return fmt.Errorf("peer %q: %w", t.Peers[i].Name, err)
+		}
+	}
+	return nil
+}
+
+func (v *validation) peer(p *Peer, prefixes map[netip.Prefix]string) error {
+	if p.Kind != Attachment && p.Kind != Tunnel {
+		return fmt.Errorf("kind %q is not known", p.Kind)
+	}
+	if owner, taken := v.keys[p.PublicKey]; taken || p.PublicKey == (Key{}) {
+		return fmt.Errorf("public key is zero or that of %q", owner)
+	}
+	v.keys[p.PublicKey] = p.Name
+	for _, prefix := range p.AllowedIPs {
+		if !prefix.IsValid() || prefix != prefix.Masked() {
+			return fmt.Errorf("prefix %v is not canonical", prefix)
+		}
+		if owner, taken := prefixes[prefix]; taken {
+			return fmt.Errorf("prefix %v is already that of %q", prefix, owner)
+		}
+		prefixes[prefix] = p.Name
+	}
+	if p.Keepalive < 0 || p.Keepalive > 65535*time.Second || p.Keepalive%time.Second != 0 {
+		return fmt.Errorf("keepalive %v is not whole seconds up to 65535", p.Keepalive)
+	}
+	return nil
+}
+
+// usable tells whether an address can be that of a network interface.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
+}
