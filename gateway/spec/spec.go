@@ -62,7 +62,7 @@ type Peer struct {
 	// Name is the resource name of the attachment or tunnel.
 	Name string   `json:"name"`
 	Kind PeerKind `json:"kind"`
-	// PublicKey identifies the peer; exclusive within a gateway.
+	// PublicKey identifies the peer; exclusive within a tunnel endpoint.
 	PublicKey Key `json:"public_key"`
 	// AllowedIPs are the source addresses the peer may use and the destinations sent to it.
 	// Two peers of one tunnel endpoint never share a prefix.

@@ -33,7 +33,6 @@ type validation struct {
 	domains, groups, balancers map[string]bool
 	interfaces                 map[string]netip.Addr
 	ports                      map[uint16]string
-	keys                       map[Key]string
 	uids                       map[string]bool
 }
 
@@ -41,7 +40,7 @@ func newValidation(g *Gateway) *validation {
 	v := &validation{
 		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{},
 		interfaces: map[string]netip.Addr{}, ports: map[uint16]string{},
-		keys: map[Key]string{}, uids: map[string]bool{},
+		uids: map[string]bool{},
 	}
 	for i := range g.Domains {
 		v.domains[g.Domains[i].Name] = true
@@ -200,23 +199,25 @@ func (v *validation) tunnelEndpoint(t *TunnelEndpoint) error {
 		return fmt.Errorf("port %d is zero or that of %q", t.Port, owner)
 	}
 	v.ports[t.Port] = t.UID
-	prefixes := map[netip.Prefix]string{}
+	keys, prefixes := map[Key]string{}, map[netip.Prefix]string{}
 	for i := range t.Peers {
-		if err := v.peer(&t.Peers[i], prefixes); err != nil {
+		if err := t.Peers[i].validate(keys, prefixes); err != nil {
 			return fmt.Errorf("peer %q: %w", t.Peers[i].Name, err)
 		}
 	}
 	return nil
 }
 
-func (v *validation) peer(p *Peer, prefixes map[netip.Prefix]string) error {
+// validate notes the peer's key and prefixes among those of its tunnel endpoint. A site's key may
+// be on several tunnel endpoints: its tunnels are one peer each there.
+func (p *Peer) validate(keys map[Key]string, prefixes map[netip.Prefix]string) error {
 	if p.Kind != Attachment && p.Kind != Tunnel {
 		return fmt.Errorf("kind %q is not known", p.Kind)
 	}
-	if owner, taken := v.keys[p.PublicKey]; taken || p.PublicKey == (Key{}) {
+	if owner, taken := keys[p.PublicKey]; taken || p.PublicKey == (Key{}) {
 		return fmt.Errorf("public key is zero or that of %q", owner)
 	}
-	v.keys[p.PublicKey] = p.Name
+	keys[p.PublicKey] = p.Name
 	for _, prefix := range p.AllowedIPs {
 		if !prefix.IsValid() || prefix != prefix.Masked() {
 			return fmt.Errorf("prefix %v is not canonical", prefix)
