@@ -2,6 +2,7 @@ package shape
 
 import (
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -41,6 +42,10 @@ const (
 // MinimumBitsPerSecond is the lowest limit a Budget accepts. Below it a single
 // packet would fill the windows in which budgets are accounted.
 const MinimumBitsPerSecond = int64(64_000)
+
+// MaximumBitsPerSecond is the highest limit a Budget accepts. At this rate the
+// 64-bit byte counts last for two decades.
+const MaximumBitsPerSecond = int64(100_000_000_000)
 
 // Limits bounds what one direction of a Budget may move. The zero value of a
 // field means its default; a maximum below the baseline means no growth.
@@ -107,3 +112,145 @@ type Usage struct {
 type Waker interface {
 	Ready(d Direction)
 }
+
+// Budget is the bandwidth one endpoint may use in one zone, each direction
+// apart. All methods are safe for concurrent use.
+type Budget struct {
+	clock       Clock
+	growAfter   time.Duration
+	shrinkAfter time.Duration
+	sample      time.Duration
+	onStep      func(Step)
+	lanes       [directions]lane
+
+	mu     sync.Mutex // guards limits and growth; taken before a lane's
+	limits Limits
+	growth [directions]growth
+}
+
+// New returns a budget whose directions start at the baseline. It starts no
+// goroutine; call Tick about once a second for growth and Usage rates.
+func New(cfg Config) (*Budget, error) {
+	limits, err := cfg.Limits.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("make zone budget: %w", err)
+	}
+	b := &Budget{
+		clock:       cfg.Clock,
+		growAfter:   cfg.GrowAfter,
+		shrinkAfter: cfg.ShrinkAfter,
+		onStep:      cfg.OnStep,
+		limits:      limits,
+	}
+	if b.clock == nil {
+		b.clock = machineClock{}
+	}
+	if b.growAfter <= 0 {
+		b.growAfter = DefaultGrowAfter
+	}
+	if b.shrinkAfter <= 0 {
+		b.shrinkAfter = DefaultShrinkAfter
+	}
+	b.sample = min(b.growAfter/samplesPerStep, b.shrinkAfter/samplesPerStep, maxSample)
+	epoch := b.clock.Now()
+	for d := range b.lanes {
+		l := &b.lanes[d]
+		l.clock, l.epoch, l.dir = b.clock, epoch, Direction(d)
+		// A full burst is there from the start.
+		r := newRate(0, 0, limits.BaselineBitsPerSecond)
+		l.rate.Store(r)
+		l.spent.Store(-r.burst)
+	}
+	return b, nil
+}
+
+// Join makes s a part of the budget's direction d, to be woken through w. It
+// panics if s is joined already.
+func (b *Budget) Join(s *Share, d Direction, w Waker) {
+	if s.lane != nil {
+		panic("shape: share joined twice")
+	}
+	s.lane, s.waker = &b.lanes[d], w
+}
+
+// Limits returns the limits in force, defaults filled in.
+func (b *Budget) Limits() Limits {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limits
+}
+
+// SetLimits changes the limits at once, for waiting shares too. A direction at
+// its baseline moves to the new one; a direction that has grown keeps what it
+// has grown to, within the new limits.
+func (b *Budget) SetLimits(l Limits) error {
+	l, err := l.withDefaults()
+	if err != nil {
+		return fmt.Errorf("set limits of zone budget: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l == b.limits {
+		return nil
+	}
+	old := b.limits
+	b.limits = l
+	for d := range b.lanes {
+		limit := b.lanes[d].rate.Load().bitsPerSecond
+		if limit == old.BaselineBitsPerSecond {
+			limit = l.BaselineBitsPerSecond
+		}
+		b.lanes[d].setRate(min(max(limit, l.BaselineBitsPerSecond), l.MaximumBitsPerSecond))
+		b.growth[d].reset()
+	}
+	return nil
+}
+
+// LimitBitsPerSecond returns the current limit of d.
+func (b *Budget) LimitBitsPerSecond(d Direction) int64 {
+	return b.lanes[d].rate.Load().bitsPerSecond
+}
+
+// Usage returns the state of direction d.
+func (b *Budget) Usage(d Direction) Usage {
+	l := &b.lanes[d]
+	b.mu.Lock()
+	used := b.growth[d].usedBitsPerSecond
+	b.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := Usage{
+		LimitBitsPerSecond: l.rate.Load().bitsPerSecond,
+		UsedBitsPerSecond:  used,
+		MovedBytes:         l.moved.Load(),
+		Throttled:          l.throttled,
+		Waiting:            int(l.waiting.Load()),
+	}
+	if l.head != nil {
+		u.Throttled += l.now() - l.since
+	}
+	return u
+}
+
+func (l Limits) withDefaults() (Limits, error) {
+	if l.BaselineBitsPerSecond == 0 {
+		l.BaselineBitsPerSecond = DefaultBaselineBitsPerSecond
+	}
+	if l.MaximumBitsPerSecond == 0 {
+		l.MaximumBitsPerSecond = DefaultMaximumBitsPerSecond
+	}
+	if l.BaselineBitsPerSecond < MinimumBitsPerSecond {
+		return l, fmt.Errorf("baseline of %d bit/s is below %d", l.BaselineBitsPerSecond, MinimumBitsPerSecond)
+	}
+	if l.MaximumBitsPerSecond < 0 || l.BaselineBitsPerSecond > MaximumBitsPerSecond || l.MaximumBitsPerSecond > MaximumBitsPerSecond {
+		return l, fmt.Errorf("limits %d to %d bit/s are out of range", l.BaselineBitsPerSecond, l.MaximumBitsPerSecond)
+	}
+	l.MaximumBitsPerSecond = max(l.MaximumBitsPerSecond, l.BaselineBitsPerSecond)
+	return l, nil
+}
+
+// machineClock is the machine's time.
+type machineClock struct{}
+
+func (machineClock) Now() time.Time                            { return time.Now() }
+func (machineClock) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
