@@ -74,10 +74,7 @@ func (d *Daemon) start() {
 	d.Process = h.Start(d.cfg.Program, append([]string{"--config", d.file}, d.cfg.Args...)...)
 	client := h.HTTPClient()
 	defer client.CloseIdleConnections()
-	h.lab.Eventually(readyWithin, "causewayd on "+h.Name, func() error {
-		if err := d.Exited(); err != nil {
-			h.lab.report.Fatalf("%v", err)
-		}
+	d.Eventually(readyWithin, "causewayd on "+h.Name, func() error {
 		_, err := get(h.lab.ctx, client, "http://"+d.cfg.HTTP+"/readyz")
 		return err
 	})

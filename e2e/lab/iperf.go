@@ -14,21 +14,8 @@ import (
 func (h *Host) IperfServer(addr netip.AddrPort) *Process {
 	h.lab.report.Helper()
 	p := h.Start("iperf3", "--server", "--bind", addr.Addr().String(), "--port", strconv.Itoa(int(addr.Port())))
-	h.WaitListening(addr, 10*time.Second)
+	p.WaitListening(addr, 10*time.Second)
 	return p
-}
-
-// WaitListening waits until something listens on a TCP address of the host, without connecting
-// to it.
-func (h *Host) WaitListening(addr netip.AddrPort, within time.Duration) {
-	h.lab.report.Helper()
-	h.lab.Eventually(within, "listener "+addr.String(), func() error {
-		out, err := h.Output(h.lab.ctx, "ss", "-Hltn", "src", addr.String())
-		if err == nil && out == "" {
-			err = fmt.Errorf("nothing listens on %s of %q", addr, h.Name)
-		}
-		return err
-	})
 }
 
 // IperfConfig describes one iperf3 TCP measurement.

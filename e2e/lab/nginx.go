@@ -53,10 +53,7 @@ func (h *Host) Nginx(cfg NginxConfig) *Process {
 	p := h.Start("nginx", "-c", conf)
 	client := h.HTTPClient()
 	defer client.CloseIdleConnections()
-	h.lab.Eventually(10*time.Second, "nginx on "+h.Name, func() error {
-		if err := p.Exited(); err != nil {
-			h.lab.report.Fatalf("%v", err)
-		}
+	p.Eventually(10*time.Second, "nginx on "+h.Name, func() error {
 		_, err := get(h.lab.ctx, client, "http://"+cfg.Listen+"/")
 		return err
 	})

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +19,7 @@ const logLimit = 1 << 20
 // output is kept, and reported when the test fails. Safe for concurrent use.
 type Process struct {
 	name string
+	host *Host
 	cmd  *exec.Cmd
 	log  *tail
 	done chan struct{}
@@ -32,7 +35,7 @@ func (h *Host) Start(name string, args ...string) *Process {
 // startCommand starts a prepared command and hands it to the lab.
 func (h *Host) startCommand(name string, cmd *exec.Cmd) *Process {
 	h.lab.report.Helper()
-	p := &Process{name: name + " on " + h.Name, cmd: cmd, log: &tail{}, done: make(chan struct{})}
+	p := &Process{name: filepath.Base(name) + " on " + h.Name, host: h, cmd: cmd, log: &tail{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	// Children of the program that outlive it would keep its output open for ever.
 	cmd.WaitDelay = time.Second
@@ -66,6 +69,36 @@ func (p *Process) Exited() error {
 	default:
 		return nil
 	}
+}
+
+// Eventually is [Lab.Eventually] that also ends the test, with the program's output, when the program
+// ends.
+func (p *Process) Eventually(within time.Duration, what string, check func() error) {
+	l := p.host.lab
+	l.report.Helper()
+	err := poll(l.ctx, within, func() error {
+		if err := p.Exited(); err != nil {
+			l.report.Fatalf("wait for %s: %v", what, err)
+		}
+		return check()
+	})
+	if err != nil {
+		l.report.Fatalf("wait for %s: %v", what, err)
+	}
+}
+
+// WaitListening waits until something listens on a TCP address of the program's host, without
+// connecting to it.
+func (p *Process) WaitListening(addr netip.AddrPort, within time.Duration) {
+	h := p.host
+	h.lab.report.Helper()
+	p.Eventually(within, "listener "+addr.String(), func() error {
+		out, err := h.Output(h.lab.ctx, "ss", "-Hltn", "src", addr.String())
+		if err == nil && out == "" {
+			err = fmt.Errorf("nothing listens on %s of %q", addr, h.Name)
+		}
+		return err
+	})
 }
 
 // Signal sends a signal to the program alone, not to its children.

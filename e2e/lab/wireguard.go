@@ -85,10 +85,7 @@ func (h *Host) WireGuard(cfg WireGuardConfig) *WireGuard {
 		PublicKey: cfg.PrivateKey.PublicKey(),
 		host:      h,
 	}
-	h.lab.Eventually(10*time.Second, "wireguard-go on "+h.Name, func() error {
-		if err := w.Exited(); err != nil {
-			h.lab.report.Fatalf("%v", err)
-		}
+	w.Eventually(10*time.Second, "wireguard-go on "+h.Name, func() error {
 		_, err := os.Stat(filepath.Join(uapiDir, name+".sock"))
 		return err
 	})
