@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun/netstack"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	causewayv1 "causeway/proto/causeway/v1"
+)
+
+// peer is a stock WireGuard client whose TCP/IP stack runs in this process instead of a kernel.
+type peer struct {
+	device *device.Device
+	net    *netstack.Net
+}
+
+// newPeer connects with the private key to the gateway that the API named, holding address.
+func newPeer(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGateway) (*peer, error) {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil, fmt.Errorf("read the peer's address: %w", err)
+	}
+	tunnel, stack, err := netstack.CreateNetTUN([]netip.Addr{addr}, nil, 1420)
+	if err != nil {
+		return nil, fmt.Errorf("make a userspace stack: %w", err)
+	}
+	dev := device.NewDevice(tunnel, conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
+	public, err := base64.StdEncoding.DecodeString(gateway.GetPublicKey())
+	if err != nil {
+		return nil, fmt.Errorf("read the gateway's public key: %w", err)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "private_key=%s\npublic_key=%s\nendpoint=%s\npersistent_keepalive_interval=5\n",
+		hex.EncodeToString(key[:]), hex.EncodeToString(public), gateway.GetEndpoint())
+	for _, prefix := range gateway.GetAllowedIps() {
+		fmt.Fprintf(&text, "allowed_ip=%s\n", prefix)
+	}
+	if err := dev.IpcSet(text.String()); err != nil {
+		dev.Close()
+		return nil, fmt.Errorf("configure the peer: %w", err)
+	}
+	if err := dev.Up(); err != nil {
+		dev.Close()
+		return nil, fmt.Errorf("start the peer: %w", err)
+	}
+	return &peer{device: dev, net: stack}, nil
+}
+
+func (p *peer) close() { p.device.Close() }
