@@ -1,0 +1,82 @@
+package resource
+
+import (
+	"cmp"
+	"errors"
+
+	"causeway/controlplane/store"
+)
+
+// Claim kinds.
+const (
+	// ClaimUID is of uids: "vpc-0123456789abcdef0".
+	ClaimUID = "uid"
+	// ClaimToken is of hashes of bearer tokens, in hexadecimal digits.
+	ClaimToken = "token"
+	// ClaimKey is of WireGuard public keys in canonical base64. A peer of any kind holds one.
+	ClaimKey = "key"
+	// ClaimAddress is of the addresses of a VPC: "<VPC's name>/<address>".
+	ClaimAddress = "address"
+	// ClaimInside is of the inside prefixes of a VPC's VPN tunnels: "<VPC's name>/<address>".
+	ClaimInside = "inside"
+	// ClaimPair is of peered pairs of VPCs: both names, the lesser first, joined by a space.
+	ClaimPair = "pair"
+	// ClaimPeering makes the peerings of an account found from either side:
+	// "<account>/<peering's name>".
+	ClaimPeering = "peering"
+	// ClaimSite is of a customer gateway's connection to a VPC: both names, joined by a space.
+	ClaimSite = "site"
+	// ClaimPort is of the ports of a load balancer: "<load balancer's name>/<protocol>/<port>".
+	ClaimPort = "port"
+	// ClaimService is of load balancers by the endpoint service that offers them: their name.
+	ClaimService = "service"
+)
+
+// Claim is something that one resource holds and no other may.
+type Claim struct{ Kind, Key string }
+
+// AddressClaim gives the claim of an address in a VPC.
+func AddressClaim(vpc, address string) Claim { return Claim{ClaimAddress, vpc + "/" + address} }
+
+// InsideClaim gives the claim of the inside prefix of a tunnel into a VPC, by the site's address.
+func InsideClaim(vpc, address string) Claim { return Claim{ClaimInside, vpc + "/" + address} }
+
+// KeyClaim gives the claim of a peer's public key.
+func KeyClaim(key string) Claim { return Claim{ClaimKey, key} }
+
+// PairClaim gives the claim of the one peering that two VPCs may have.
+func PairClaim(a, b string) Claim {
+	if cmp.Less(b, a) {
+		a, b = b, a
+	}
+	return Claim{ClaimPair, a + " " + b}
+}
+
+// SiteClaim gives the claim of the one connection that a customer gateway may have to a VPC.
+func SiteClaim(customerGateway, vpc string) Claim {
+	return Claim{ClaimSite, customerGateway + " " + vpc}
+}
+
+// PeeringClaim gives the claim by which an account's peerings are found.
+func PeeringClaim(account, peering string) Claim {
+	return Claim{ClaimPeering, account + "/" + peering}
+}
+
+// Move adds to a transaction that owner's claims, which were before, are now after.
+func Move(tx *store.Txn, owner string, before, after []Claim) {
+	held := make(map[Claim]bool, len(before))
+	for _, c := range before {
+		held[c] = true
+	}
+	for _, c := range after {
+		if !held[c] {
+			tx.Claim(c.Kind, c.Key, owner)
+		}
+		delete(held, c)
+	}
+	for c := range held {
+		tx.Release(c.Kind, c.Key, owner)
+	}
+}
+
+func isAbsent(err error) bool { return errors.Is(err, store.ErrNotFound) }

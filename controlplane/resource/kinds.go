@@ -1,0 +1,135 @@
+package resource
+
+import (
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	pb "causeway/proto/causeway/v1"
+)
+
+// all is filled by define in the order of the declarations below.
+var all []*Info
+
+// All gives every kind. The caller must not change the slice.
+func All() []*Info { return all }
+
+type fields = map[protoreflect.Name]*Info
+
+// The kinds. A kind is declared after those it refers to.
+var (
+	Accounts = define(definition[*pb.Account]{
+		word: "account", code: "ACCOUNT", prefix: "acct", name: "accounts/*", passive: true,
+	})
+	Tokens = define(definition[*pb.Token]{
+		word: "token", code: "TOKEN", prefix: "tok", name: "accounts/*/tokens/*", passive: true,
+	})
+	Vpcs = define(definition[*pb.Vpc]{
+		word: "VPC", code: "VPC", prefix: "vpc", name: "accounts/*/vpcs/*",
+	})
+	Subnets = define(definition[*pb.Subnet]{
+		word: "subnet", code: "SUBNET", prefix: "subnet", name: "accounts/*/vpcs/*/subnets/*",
+	})
+	Attachments = define(definition[*pb.Attachment]{
+		word: "attachment", code: "ATTACHMENT", prefix: "att",
+		name:   "accounts/*/vpcs/*/subnets/*/attachments/*",
+		claims: attachmentClaims,
+	})
+	Peerings = define(definition[*pb.Peering]{
+		word: "peering", code: "PEERING", prefix: "pcx", name: "accounts/*/peerings/*", shared: true,
+		references: fields{"vpc": Vpcs.Info, "peer_vpc": Vpcs.Info},
+		claims:     peeringClaims,
+	})
+	CustomerGateways = define(definition[*pb.CustomerGateway]{
+		word: "customer gateway", code: "CUSTOMER_GATEWAY", prefix: "cgw",
+		name: "accounts/*/customerGateways/*", passive: true,
+		claims: func(g *pb.CustomerGateway) []Claim { return []Claim{KeyClaim(g.GetPublicKey())} },
+	})
+	VpnConnections = define(definition[*pb.VpnConnection]{
+		word: "VPN connection", code: "VPN_CONNECTION", prefix: "vpn", name: "accounts/*/vpnConnections/*",
+		references: fields{"vpc": Vpcs.Info, "customer_gateway": CustomerGateways.Info},
+		claims:     vpnConnectionClaims,
+	})
+	TargetGroups = define(definition[*pb.TargetGroup]{
+		word: "target group", code: "TARGET_GROUP", prefix: "tg", name: "accounts/*/targetGroups/*",
+		references: fields{"vpc": Vpcs.Info},
+	})
+	LoadBalancers = define(definition[*pb.LoadBalancer]{
+		word: "load balancer", code: "LOAD_BALANCER", prefix: "lb", name: "accounts/*/loadBalancers/*",
+		references: fields{"vpc": Vpcs.Info, "subnets": Subnets.Info},
+		claims:     loadBalancerClaims,
+	})
+	Listeners = define(definition[*pb.Listener]{
+		word: "listener", code: "LISTENER", prefix: "lis", name: "accounts/*/loadBalancers/*/listeners/*",
+		references: fields{"target_group": TargetGroups.Info},
+		claims:     listenerClaims,
+	})
+	EndpointServices = define(definition[*pb.EndpointService]{
+		word: "endpoint service", code: "ENDPOINT_SERVICE", prefix: "vpce-svc", name: "accounts/*/endpointServices/*",
+		references: fields{"load_balancers": LoadBalancers.Info},
+		claims:     endpointServiceClaims,
+	})
+	Endpoints = define(definition[*pb.Endpoint]{
+		word: "endpoint", code: "ENDPOINT", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
+		references: fields{"service_name": EndpointServices.Info, "subnets": Subnets.Info},
+		claims:     endpointClaims,
+	})
+)
+
+func attachmentClaims(a *pb.Attachment) []Claim {
+	return []Claim{
+		KeyClaim(a.GetPublicKey()),
+		AddressClaim(Parent(Parent(a.GetName())), a.GetIpAddress()),
+	}
+}
+
+func peeringClaims(p *pb.Peering) []Claim {
+	claims := []Claim{PairClaim(p.GetVpc(), p.GetPeerVpc()), PeeringClaim(Account(p.GetName()), p.GetName())}
+	if peer := Account(p.GetPeerVpc()); peer != Account(p.GetName()) {
+		claims = append(claims, PeeringClaim(peer, p.GetName()))
+	}
+	return claims
+}
+
+func vpnConnectionClaims(c *pb.VpnConnection) []Claim {
+	claims := []Claim{SiteClaim(c.GetCustomerGateway(), c.GetVpc())}
+	for _, t := range c.GetTunnels() {
+		claims = append(claims, InsideClaim(c.GetVpc(), t.GetIpAddress()))
+	}
+	return claims
+}
+
+func loadBalancerClaims(lb *pb.LoadBalancer) []Claim {
+	claims := make([]Claim, 0, len(lb.GetNodes()))
+	for _, node := range lb.GetNodes() {
+		claims = append(claims, AddressClaim(lb.GetVpc(), node.GetIpAddress()))
+	}
+	return claims
+}
+
+func listenerClaims(l *pb.Listener) []Claim {
+	port := l.GetProtocol().String() + "/" + strconv.Itoa(int(l.GetPort()))
+	return []Claim{{ClaimPort, Parent(l.GetName()) + "/" + port}}
+}
+
+func endpointServiceClaims(s *pb.EndpointService) []Claim {
+	claims := make([]Claim, 0, len(s.GetLoadBalancers()))
+	for _, lb := range s.GetLoadBalancers() {
+		claims = append(claims, Claim{ClaimService, lb})
+	}
+	return claims
+}
+
+func endpointClaims(e *pb.Endpoint) []Claim {
+	vpc := Parent(e.GetName())
+	claims := make([]Claim, 0, 2*len(e.GetNetworkInterfaces()))
+	for _, eni := range e.GetNetworkInterfaces() {
+		claims = append(claims, Claim{ClaimUID, eni.GetUid()}, AddressClaim(vpc, eni.GetIpAddress()))
+	}
+	return claims
+}
+
+// referenced gives the name or uid that a stored reference stands for. Endpoints keep their
+// service's public name, com.causeway.vpce.{region}.{uid}.
+func referenced(text string) string { return text[strings.LastIndexByte(text, '.')+1:] }
