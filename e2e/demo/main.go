@@ -44,7 +44,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer a.close()
+	defer func() { _ = a.Close() }()
 	s := story{api: a}
 	defer s.close()
 	if err := s.tell(ctx); err != nil {

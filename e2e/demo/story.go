@@ -49,7 +49,7 @@ func (s *story) tell(ctx context.Context) error {
 // all does several calls in order.
 func (s *story) all(ctx context.Context, calls ...[2]string) error {
 	for _, c := range calls {
-		if _, err := s.api.do(ctx, c[0], c[1]); err != nil {
+		if err := s.api.do(ctx, c[0], c[1]); err != nil {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func (s *story) provide(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	web, err := await(ctx, s.api, "Vpcs/GetAttachment", `{"name":"vpcs/partner/subnets/a/attachments/web"}`, "the attachment is not available",
+	web, err := await(ctx, s.api, "Vpcs/GetAttachment", "vpcs/partner/subnets/a/attachments/web",
 		func(a *causewayv1.Attachment) bool { return a.GetState() == causewayv1.Attachment_AVAILABLE })
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func (s *story) connectSite(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	vpn, err := await(ctx, s.api, "VpnConnections/GetVpnConnection", `{"name":"vpnConnections/office"}`, "the VPN connection is not available",
+	vpn, err := await(ctx, s.api, "VpnConnections/GetVpnConnection", "vpnConnections/office",
 		func(v *causewayv1.VpnConnection) bool { return v.GetState() == causewayv1.VpnConnection_AVAILABLE })
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (s *story) get(ctx context.Context, url string) (*http.Response, error) {
 }
 
 func (s *story) endpointIP(ctx context.Context, id string) (string, error) {
-	ep, err := await(ctx, s.api, "Endpoints/GetEndpoint", fmt.Sprintf(`{"name":"vpcs/prod/endpoints/%s"}`, id), "the endpoint is not available",
+	ep, err := await(ctx, s.api, "Endpoints/GetEndpoint", "vpcs/prod/endpoints/"+id,
 		func(e *causewayv1.Endpoint) bool { return e.GetState() == causewayv1.Endpoint_AVAILABLE })
 	if err != nil {
 		return "", err
