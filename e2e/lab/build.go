@@ -11,8 +11,14 @@ import (
 	"sync"
 )
 
+// programs holds the paths of what this process has asked the go command for.
+var programs struct {
+	sync.Mutex
+	paths map[string]string
+}
+
 // Program returns the path of a program that the module pins as a tool dependency, such as
-// golang.zx2c4.com/wireguard. The go command builds it at most once and keeps it in its cache.
+// golang.zx2c4.com/wireguard. The go command builds it when needed and keeps it in its cache.
 func (l *Lab) Program(pkg string) string {
 	l.report.Helper()
 	path, err := toolPath(".", pkg)
@@ -22,25 +28,49 @@ func (l *Lab) Program(pkg string) string {
 	return path
 }
 
-// Build compiles a main package of the module into the lab's directory and returns the path of the
-// program. flags are those of "go build", such as -race.
-func (l *Lab) Build(pkg string, flags ...string) string {
-	l.report.Helper()
-	program := filepath.Join(l.dir, filepath.Base(pkg))
-	args := append([]string{"build", "-o", program}, flags...)
-	if _, err := goCommand(".", append(args, pkg)...); err != nil {
-		l.report.Fatalf("build %s: %v", pkg, err)
-	}
-	return program
+// toolPath is Program for the module in dir, relative to the root of this module.
+func toolPath(dir, pkg string) (string, error) {
+	return program(dir, "tool", "-n", pkg)
 }
 
-// toolPath builds the tool pkg of the module in dir, relative to the root of this module.
-func toolPath(dir, pkg string) (string, error) {
-	out, err := goCommand(dir, "tool", "-n", pkg)
+// Build compiles a main package of the module, such as ./cmd/causewayd, and returns the path of the
+// program, which is in the go command's cache too. flags are those of "go build", such as -race.
+func (l *Lab) Build(pkg string, flags ...string) string {
+	l.report.Helper()
+	// Of the commands that take a package of this module only "go run" caches what it links; with
+	// -exec it tells where.
+	args := append([]string{"run", "-exec", "echo"}, flags...)
+	path, err := program(".", append(args, pkg)...)
 	if err != nil {
-		return "", fmt.Errorf("build %s: %w", pkg, err)
+		l.report.Fatalf("%v", err)
 	}
-	return out, nil
+	return path
+}
+
+// program runs a go command that prints the path of a program, once per process.
+func program(dir string, args ...string) (string, error) {
+	key := dir + " " + strings.Join(args, " ")
+	programs.Lock()
+	defer programs.Unlock()
+	if path, ok := programs.paths[key]; ok {
+		return path, nil
+	}
+	// A program linked just now is named where it was linked, a directory that is gone by now; its
+	// copy in the cache is named when asked again.
+	for range 2 {
+		path, err := goCommand(dir, args...)
+		if err != nil {
+			return "", err
+		}
+		if _, err := os.Stat(path); err == nil {
+			if programs.paths == nil {
+				programs.paths = make(map[string]string)
+			}
+			programs.paths[key] = path
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("go %s: the program is not in the build cache", strings.Join(args, " "))
 }
 
 // goCommand runs the go command in a directory relative to the module's root.

@@ -14,10 +14,10 @@ package lab
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -101,7 +101,7 @@ func Supported() error {
 	result := make(chan error, 1)
 	go func() {
 		// The thread is never unlocked: it ends with the goroutine, and with it the namespace.
-		lockThread()
+		runtime.LockOSThread()
 		result <- unix.Unshare(unix.CLONE_NEWNET)
 	}()
 	if err := <-result; err != nil {
@@ -174,24 +174,19 @@ func (l *Lab) close() {
 
 // debianPackages names the package that brings each program the lab may need.
 var debianPackages = map[string]string{
-	"curl":      "curl",
-	"go":        "golang-go",
-	"haproxy":   "haproxy",
-	"ip":        "iproute2",
-	"iperf3":    "iperf3",
-	"nft":       "nftables",
-	"nginx":     "nginx-light",
-	"ping":      "iputils-ping",
-	"ss":        "iproute2",
-	"wg":        "wireguard-tools",
-	"wrk":       "wrk",
-	"dig":       "bind9-dnsutils",
-	"tcpdump":   "tcpdump",
-	"openssl":   "openssl",
-	"nc":        "netcat-openbsd",
-	"nmap":      "nmap",
-	"jq":        "jq",
-	"tracepath": "iputils-tracepath",
+	"curl":    "curl",
+	"dig":     "bind9-dnsutils",
+	"go":      "golang-go",
+	"haproxy": "haproxy",
+	"ip":      "iproute2",
+	"iperf3":  "iperf3",
+	"jq":      "jq",
+	"nft":     "nftables",
+	"nginx":   "nginx-light",
+	"ping":    "iputils-ping",
+	"ss":      "iproute2",
+	"wg":      "wireguard-tools",
+	"wrk":     "wrk",
 }
 
 // lookPath finds a program also where an unprivileged PATH does not look, and names the Debian
@@ -222,19 +217,6 @@ func command(name string, args ...string) error {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-// Logger returns a logger that writes to the reporter, for Go code under test that wants one.
-func (l *Lab) Logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(reportWriter{l.report}, nil))
-}
-
-type reportWriter struct{ report Reporter }
-
-// Write reports one line.
-func (w reportWriter) Write(p []byte) (int, error) {
-	w.report.Logf("%s", strings.TrimRight(string(p), "\n"))
-	return len(p), nil
 }
 
 // base36 is the shortest way to put a number into an interface name.

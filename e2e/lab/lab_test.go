@@ -1,11 +1,14 @@
 package lab
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -166,15 +169,114 @@ func TestEndsProgramsInOrder(t *testing.T) {
 
 func TestOutputNamesMissingPackage(t *testing.T) {
 	l := New(t)
-	t.Setenv("PATH", "/nonexistent")
-	_, err := lookPath("haproxy-is-not-here")
-	if err == nil {
-		t.Error("found a program that does not exist")
-	}
 	debianPackages["lab-test-program"] = "lab-test-package"
 	defer delete(debianPackages, "lab-test-program")
-	_, err = l.Host("a").Output(context.Background(), "lab-test-program")
+	_, err := l.Host("a").Output(t.Context(), "lab-test-program")
 	if err == nil || !strings.Contains(err.Error(), "apt-get install lab-test-package") {
 		t.Errorf("error does not name the package: %v", err)
+	}
+}
+
+// TestReportsOutputOfPrograms looks at what a failing test would show.
+func TestReportsOutputOfPrograms(t *testing.T) {
+	if err := Supported(); err != nil {
+		t.Skip(err)
+	}
+	r := &recorder{}
+	p := Open(r).Host("a").Start("sh", "-c", "echo what went wrong")
+	<-p.Done()
+	r.end()
+	if got := r.log.String(); !strings.Contains(got, "sh on a") || !strings.Contains(got, "what went wrong") {
+		t.Errorf("a failed test reports %q", got)
+	}
+}
+
+// recorder is the Reporter of a test that has failed.
+type recorder struct {
+	log      strings.Builder
+	cleanups []func()
+}
+
+func (r *recorder) Helper() {}
+
+func (r *recorder) Failed() bool { return true }
+
+func (r *recorder) Logf(format string, args ...any) { fmt.Fprintf(&r.log, format, args...) }
+
+func (r *recorder) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *recorder) end() {
+	for _, f := range slices.Backward(r.cleanups) {
+		f()
+	}
+}
+
+func TestRemovesLeftoversOfDeadProcesses(t *testing.T) {
+	l := New(t)
+	mine := l.Host("mine")
+	// This process's number with another start time is a process that has ended.
+	dead := fmt.Sprintf("%s%d-%s-1-host", namePrefix, os.Getpid(), "zzz")
+	if err := command("ip", "netns", "add", dead); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(os.TempDir(), dead)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	orphan := exec.Command("ip", "netns", "exec", dead, "sleep", "600")
+	if err := orphan.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.Eventually(10*time.Second, "program in the namespace", func() error {
+		name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(orphan.Process.Pid), "comm"))
+		if err == nil && string(name) != "sleep\n" {
+			err = errors.New("not started")
+		}
+		return err
+	})
+
+	removeLeftovers(t)
+	if err := orphan.Wait(); err == nil {
+		t.Error("a program of a dead lab ended by itself")
+	}
+	for _, path := range []string{dir, filepath.Join(namespaceDir, dead)} {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(namespaceDir, mine.namespace)); err != nil {
+		t.Errorf("a living lab lost its host: %v", err)
+	}
+}
+
+func TestUsageCountsWork(t *testing.T) {
+	before, err := ReadUsage(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := make([]byte, 32<<20)
+	deadline := time.Now().Add(10 * time.Second)
+	var after Usage
+	for after.CPU < before.CPU+50*time.Millisecond && time.Now().Before(deadline) {
+		for i := range memory {
+			memory[i]++
+		}
+		if after, err = ReadUsage(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after.CPU < before.CPU+50*time.Millisecond {
+		t.Errorf("10 s of work used %v of CPU", after.CPU-before.CPU)
+	}
+	if grown := after.RSS - before.RSS; grown < int64(len(memory))*9/10 {
+		t.Errorf("writing %d bytes added %d to RSS", len(memory), grown)
+	}
+	if after.PeakRSS < after.RSS {
+		t.Errorf("peak %d is below the present %d", after.PeakRSS, after.RSS)
+	}
+	if _, err := ReadUsage(1 << 30); err == nil {
+		t.Error("a process that cannot exist has a usage")
 	}
 }

@@ -20,9 +20,6 @@ var (
 
 func openOrigin() { origin, originErr = os.Open("/proc/thread-self/ns/net") }
 
-// lockThread is runtime.LockOSThread, named for the places that never unlock.
-func lockThread() { runtime.LockOSThread() }
-
 // Do runs f on a thread inside the namespace. Sockets that f opens belong to the namespace for
 // good; goroutines that f starts do not run in it.
 func (h *Host) Do(f func() error) error {

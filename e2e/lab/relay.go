@@ -40,8 +40,10 @@ type Relay struct {
 	loss   atomic.Int64
 	wg     sync.WaitGroup
 
+	closeOnce sync.Once
+	done      chan struct{} // closed by Close
+
 	mu      sync.Mutex
-	closed  bool
 	random  *rand.Rand
 	clients map[netip.AddrPort]*relayClient
 }
@@ -71,6 +73,7 @@ func (h *Host) Relay(cfg RelayConfig) *Relay {
 		host:    h,
 		random:  rand.New(rand.NewPCG(cfg.Seed, 0)),
 		clients: make(map[netip.AddrPort]*relayClient),
+		done:    make(chan struct{}),
 	}
 	r.SetDelay(cfg.Delay)
 	r.SetLoss(cfg.LossPerMille)
@@ -93,13 +96,15 @@ func (r *Relay) Rebind() {
 	r.dropClients()
 }
 
-// Close stops the relay and waits until it has.
+// Close stops the relay and waits until it has. Datagrams under way are lost.
 func (r *Relay) Close() {
-	r.mu.Lock()
-	r.closed = true
-	r.dropClients()
-	r.mu.Unlock()
-	r.front.Close()
+	r.closeOnce.Do(func() {
+		r.front.Close()
+		close(r.done)
+		r.mu.Lock()
+		r.dropClients()
+		r.mu.Unlock()
+	})
 	r.wg.Wait()
 }
 
@@ -130,8 +135,10 @@ func (r *Relay) receive() {
 func (r *Relay) fromClient(from netip.AddrPort, payload []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
+	select {
+	case <-r.done:
 		return
+	default:
 	}
 	c, ok := r.clients[from]
 	if !ok {
@@ -146,7 +153,7 @@ func (r *Relay) fromClient(from netip.AddrPort, payload []byte) {
 
 // newClient opens the socket for a client and starts its three goroutines.
 func (r *Relay) newClient(from netip.AddrPort) (*relayClient, error) {
-	back, err := r.host.ListenPacket(r.host.lab.ctx, "udp", "0.0.0.0:0")
+	back, err := r.host.ListenPacket(r.host.lab.ctx, "udp", ":0")
 	if err != nil {
 		return nil, err
 	}
@@ -155,8 +162,8 @@ func (r *Relay) newClient(from netip.AddrPort) (*relayClient, error) {
 		up:   make(chan datagram, relayQueue),
 		down: make(chan datagram, relayQueue),
 	}
-	r.wg.Go(func() { deliver(c.up, c.back, r.target) })
-	r.wg.Go(func() { deliver(c.down, r.front, from) })
+	r.wg.Go(func() { r.deliver(c.up, c.back, r.target) })
+	r.wg.Go(func() { r.deliver(c.down, r.front, from) })
 	r.wg.Go(func() { r.receiveBack(c) })
 	return c, nil
 }
@@ -170,6 +177,8 @@ func (r *Relay) receiveBack(c *relayClient) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		// A socket for both families shows IPv4 addresses as IPv6 ones.
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		if err != nil || from != r.target {
 			continue
 		}
@@ -191,11 +200,17 @@ func (r *Relay) enqueue(queue chan<- datagram, payload []byte) {
 	}
 }
 
-// deliver sends each datagram when it is due, until the queue is closed. Errors of sending are
-// lost datagrams, and stay for one whose socket has been closed.
-func deliver(queue <-chan datagram, from *net.UDPConn, to netip.AddrPort) {
+// deliver sends each datagram when it is due, until the queue is closed or the relay is. Errors of
+// sending are lost datagrams, and stay for one whose socket has been closed.
+func (r *Relay) deliver(queue <-chan datagram, from *net.UDPConn, to netip.AddrPort) {
 	for d := range queue {
-		time.Sleep(time.Until(d.due))
+		if wait := time.Until(d.due); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-r.done:
+				return
+			}
+		}
 		_, _ = from.WriteToUDPAddrPort(d.payload, to)
 	}
 }
