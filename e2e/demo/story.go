@@ -12,6 +12,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"causeway/e2e/userspace"
 	causewayv1 "causeway/proto/causeway/v1"
 )
 
@@ -26,7 +27,7 @@ const (
 // story creates two VPCs, a service in one and its consumers in the other.
 type story struct {
 	api     *api
-	site    *peer
+	site    *userspace.Peer
 	closers []func()
 }
 
@@ -89,12 +90,12 @@ func (s *story) provide(ctx context.Context) error {
 
 // serve runs the sample HTTP service on the workload: a greeting, and an endless body.
 func (s *story) serve(key wgtypes.Key, web *causewayv1.Attachment) error {
-	workload, err := newPeer(key, web.GetIpAddress(), web.GetGateway())
+	workload, err := userspace.Connect(key, web.GetIpAddress(), web.GetGateway())
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, workload.close)
-	listener, err := workload.net.ListenTCP(&net.TCPAddr{Port: 80})
+	s.closers = append(s.closers, workload.Close)
+	listener, err := workload.Net.ListenTCP(&net.TCPAddr{Port: 80})
 	if err != nil {
 		return fmt.Errorf("listen on the workload: %w", err)
 	}
@@ -137,11 +138,11 @@ func (s *story) connectSite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.site, err = newPeer(key, "192.168.50.10", vpn.GetTunnels()[0].GetGateway())
+	s.site, err = userspace.Connect(key, "192.168.50.10", vpn.GetTunnels()[0].GetGateway())
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.site.close)
+	s.closers = append(s.closers, s.site.Close)
 	return nil
 }
 
@@ -204,7 +205,7 @@ func (s *story) nothingElse(ctx context.Context) error {
 	say("Nothing answers on an address that is no endpoint: 10.0.1.200")
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	c, err := s.site.net.DialContext(ctx, "tcp", "10.0.1.200:80")
+	c, err := s.site.Net.DialContext(ctx, "tcp", "10.0.1.200:80")
 	if err == nil {
 		_ = c.Close()
 		return errors.New("an address without an endpoint accepted a connection")
@@ -214,7 +215,7 @@ func (s *story) nothingElse(ctx context.Context) error {
 }
 
 func (s *story) get(ctx context.Context, url string) (*http.Response, error) {
-	client := &http.Client{Transport: &http.Transport{DialContext: s.site.net.DialContext, DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DialContext: s.site.Net.DialContext, DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("make a request: %w", err)

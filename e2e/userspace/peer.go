@@ -1,4 +1,6 @@
-package main
+// Package userspace is a stock WireGuard client whose TCP/IP stack runs in the calling process
+// instead of a kernel: what the demo uses, having no root, and stories with very many clients.
+package userspace
 
 import (
 	"encoding/base64"
@@ -15,14 +17,14 @@ import (
 	causewayv1 "causeway/proto/causeway/v1"
 )
 
-// peer is a stock WireGuard client whose TCP/IP stack runs in this process instead of a kernel.
-type peer struct {
+// Peer is a connected client. Net dials and listens inside its tunnel.
+type Peer struct {
 	device *device.Device
-	net    *netstack.Net
+	Net    *netstack.Net
 }
 
-// newPeer connects with the private key to the gateway that the API named, holding address.
-func newPeer(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGateway) (*peer, error) {
+// Connect connects with the private key to the gateway that the API named, holding address.
+func Connect(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGateway) (*Peer, error) {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return nil, fmt.Errorf("read the peer's address: %w", err)
@@ -50,7 +52,8 @@ func newPeer(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGatew
 		dev.Close()
 		return nil, fmt.Errorf("start the peer: %w", err)
 	}
-	return &peer{device: dev, net: stack}, nil
+	return &Peer{device: dev, Net: stack}, nil
 }
 
-func (p *peer) close() { p.device.Close() }
+// Close takes the client down and ends its connections.
+func (p *Peer) Close() { p.device.Close() }

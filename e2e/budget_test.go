@@ -1,0 +1,235 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"causeway/e2e/lab"
+)
+
+const (
+	// settle is left out at the start of a measurement: windows and queues fill then.
+	settle = 2 * time.Second
+	// measured is how long a budget is watched.
+	measured = 10 * time.Second
+	// slot is the resolution of a meter.
+	slot = 50 * time.Millisecond
+)
+
+// TestZoneBudget holds budgets of 50, 200 and 800 Mbit/s against a consumer that wants more: the
+// mean of ten seconds within 1 %, every window of one second within 3 %, in each direction.
+func TestZoneBudget(t *testing.T) {
+	w := newWorld(t, settings{})
+	consumer := w.bulkWorld()
+	for _, mbps := range []int{50, 200, 800} {
+		id := fmt.Sprintf("limit-%d", mbps)
+		address := w.endpoint("vpcs/prod", id, "endpointServices/bulk", fmt.Sprintf(`"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}`, mbps, mbps))
+		for _, direction := range []string{"up", "down"} {
+			t.Run(fmt.Sprintf("%d Mbps %s", mbps, direction), func(t *testing.T) {
+				m := w.transfer(t, consumer, address, direction, 4)
+				m.check(t, float64(mbps)*1e6)
+			})
+		}
+	}
+}
+
+// TestZonesAreApart uses both zones of one endpoint at once: each has a budget of its own.
+func TestZonesAreApart(t *testing.T) {
+	const mbps = 100
+	w := newWorld(t, settings{})
+	consumer := w.bulkWorld()
+	w.call("Endpoints/CreateEndpoint", `{"parent":"vpcs/prod","endpoint_id":"zonal","endpoint":{"service_name":"endpointServices/bulk","subnets":["vpcs/prod/subnets/a","vpcs/prod/subnets/b"],"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}}}`, mbps, mbps)
+	var meters [2]*meter
+	var both sync.WaitGroup
+	for i, address := range w.endpointIPs("vpcs/prod/endpoints/zonal") {
+		both.Go(func() { meters[i] = w.transfer(t, consumer, address, "down", 4) })
+	}
+	both.Wait()
+	for _, m := range meters {
+		m.check(t, mbps*1e6)
+	}
+}
+
+// TestFairShares has 64 flows want one budget: Jain's index of their shares is at least 0.95.
+func TestFairShares(t *testing.T) {
+	const flows, mbps = 64, 200
+	w := newWorld(t, settings{})
+	consumer := w.bulkWorld()
+	address := w.endpoint("vpcs/prod", "fair", "endpointServices/bulk", fmt.Sprintf(`"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}`, mbps, mbps))
+	for _, direction := range []string{"up", "down"} {
+		t.Run(direction, func(t *testing.T) {
+			m := w.transfer(t, consumer, address, direction, flows)
+			m.check(t, mbps*1e6)
+			if index := m.jain(); index < 0.95 {
+				t.Errorf("Jain's index of %d flows is %.3f; want at least 0.95", flows, index)
+			} else {
+				t.Logf("Jain's index of %d flows is %.3f", flows, index)
+			}
+		})
+	}
+}
+
+// bulkWorld publishes a service that sends or receives without end and connects a consumer.
+func (w *world) bulkWorld() *lab.Host {
+	w.t.Helper()
+	listener, err := w.underlay.Listen(w.Context(), "tcp", w.underlayAddr.String()+":7000")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = listener.Close() })
+	go serveBulk(listener)
+	w.vpc("prod", "10.0.0.0/16")
+	w.publish("vpcs/prod", "bulk", 7000, 7000, w.underlayAddr.String())
+	consumer := w.client("consumer")
+	w.attach(consumer, "vpcs/prod/subnets/a", "app")
+	return consumer
+}
+
+// currentMeter counts what the bulk service receives. Uploads are measured where they arrive.
+var currentMeter atomic.Pointer[meter]
+
+// serveBulk sends without end to who asks with 'd', and meters what comes from who says 'u'.
+func serveBulk(listener net.Listener) {
+	for {
+		c, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			var mode [2]byte
+			if _, err := io.ReadFull(c, mode[:]); err != nil {
+				return
+			}
+			if mode[0] == 'd' {
+				pump(c)
+				return
+			}
+			currentMeter.Load().drain(c, int(mode[1]))
+		}()
+	}
+}
+
+// pump writes until it fails.
+func pump(c net.Conn) {
+	for block := make([]byte, 256<<10); ; {
+		if _, err := c.Write(block); err != nil {
+			return
+		}
+	}
+}
+
+// transfer moves bytes over several flows for as long as a measurement takes.
+func (w *world) transfer(t *testing.T, consumer *lab.Host, address, direction string, flows int) *meter {
+	t.Helper()
+	m := newMeter(flows)
+	if direction == "up" {
+		currentMeter.Store(m)
+	}
+	var group errgroup.Group
+	var conns []net.Conn
+	for flow := range flows {
+		c, err := consumer.Dial(w.Context(), "tcp", address+":7000")
+		if err != nil {
+			t.Fatalf("dial %s: %v", address, err)
+		}
+		conns = append(conns, c)
+		if _, err := c.Write([]byte{direction[0], byte(flow)}); err != nil {
+			t.Fatal(err)
+		}
+		group.Go(func() error {
+			if direction == "up" {
+				pump(c)
+			} else {
+				m.drain(c, flow)
+			}
+			return nil
+		})
+	}
+	<-m.full
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	_ = group.Wait()
+	return m
+}
+
+// meter counts received bytes by slot of time and by flow.
+type meter struct {
+	start time.Time
+	slots []atomic.Int64
+	flows []atomic.Int64
+	full  <-chan struct{}
+}
+
+func newMeter(flows int) *meter {
+	full := make(chan struct{})
+	time.AfterFunc(settle+measured+slot, func() { close(full) })
+	return &meter{
+		start: time.Now().Add(settle),
+		slots: make([]atomic.Int64, measured/slot),
+		flows: make([]atomic.Int64, flows),
+		full:  full,
+	}
+}
+
+// drain reads until the connection ends.
+func (m *meter) drain(c net.Conn, flow int) {
+	block := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(block)
+		if at := time.Since(m.start); at >= 0 && at < measured {
+			m.slots[at/slot].Add(int64(n))
+			m.flows[flow].Add(int64(n))
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// check compares the mean and every window of a second with a limit in bits per second.
+func (m *meter) check(t *testing.T, limit float64) {
+	t.Helper()
+	const window = int(time.Second / slot)
+	var sums []float64
+	total := 0.0
+	for i := range m.slots {
+		total += float64(m.slots[i].Load())
+		if i+1 >= window {
+			sum := 0.0
+			for j := i + 1 - window; j <= i; j++ {
+				sum += float64(m.slots[j].Load())
+			}
+			sums = append(sums, sum*8)
+		}
+	}
+	mean := total * 8 / measured.Seconds()
+	low, high := slices.Min(sums), slices.Max(sums)
+	t.Logf("limit %.0f Mbit/s: mean %+.2f %%, windows of a second %+.2f %% to %+.2f %%", limit/1e6, (mean/limit-1)*100, (low/limit-1)*100, (high/limit-1)*100)
+	if mean < limit*0.99 || mean > limit*1.01 {
+		t.Errorf("the mean is %.2f Mbit/s; want %.0f within 1 %%", mean/1e6, limit/1e6)
+	}
+	if low < limit*0.97 || high > limit*1.03 {
+		t.Errorf("windows of a second are %.2f to %.2f Mbit/s; want %.0f within 3 %%", low/1e6, high/1e6, limit/1e6)
+	}
+}
+
+// jain is Jain's fairness index of the flows' bytes: 1 when all have the same.
+func (m *meter) jain() float64 {
+	var sum, squares float64
+	for i := range m.flows {
+		x := float64(m.flows[i].Load())
+		sum += x
+		squares += x * x
+	}
+	return sum * sum / (float64(len(m.flows)) * squares)
+}
