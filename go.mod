@@ -87,6 +87,7 @@ require (
 )
 
 tool (
+	go.etcd.io/etcd/server/v3
 	golang.zx2c4.com/wireguard
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	google.golang.org/protobuf/cmd/protoc-gen-go

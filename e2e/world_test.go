@@ -41,8 +41,8 @@ type settings struct {
 	store string
 	// extra is appended to the configuration.
 	extra string
-	// prepare runs before the daemon starts.
-	prepare func(*world)
+	// prepare runs before the daemon starts and may change the rest.
+	prepare func(*world, *settings)
 }
 
 const (
@@ -60,7 +60,7 @@ func newWorld(t *testing.T, s settings) *world {
 	_, w.underlayAddr = w.Connect(w.gateway, w.underlay, netip.MustParsePrefix(underlayPrefix))
 	w.gateway.Run("ip", "addr", "add", advertise+"/32", "dev", "lo")
 	if s.prepare != nil {
-		s.prepare(w)
+		s.prepare(w, &s)
 	}
 	w.socket = filepath.Join(w.Dir(), "api.sock")
 	w.daemon = w.gateway.Daemon(lab.DaemonConfig{YAML: w.config(s), HTTP: httpListen})

@@ -72,6 +72,11 @@ func provision(ctx context.Context, conn *grpc.ClientConn, r *rig) (service, err
 	if err != nil {
 		return service{}, err
 	}
+	for _, id := range []string{"iperf", "echo"} {
+		if err := waitHealthy(ctx, causewayv1.NewLoadBalancersClient(conn), "targetGroups/"+id); err != nil {
+			return service{}, err
+		}
+	}
 	s.iperf, s.echo = netip.AddrPortFrom(addr, iperfPort), netip.AddrPortFrom(addr, echoPort)
 	return s, nil
 }
@@ -95,7 +100,7 @@ func createVpc(ctx context.Context, conn *grpc.ClientConn, id, prefix, subnet st
 	return nil
 }
 
-// publish makes an endpoint service of the backend's two servers and waits until both are healthy.
+// publish makes an endpoint service of the backend's two servers.
 func publish(ctx context.Context, conn *grpc.ClientConn, r *rig) error {
 	balancers := causewayv1.NewLoadBalancersClient(conn)
 	_, err := balancers.CreateLoadBalancer(ctx, &causewayv1.CreateLoadBalancerRequest{
@@ -117,11 +122,6 @@ func publish(ctx context.Context, conn *grpc.ClientConn, r *rig) error {
 		})
 	if err != nil {
 		return fmt.Errorf("create endpoint service: %w", err)
-	}
-	for _, id := range []string{"iperf", "echo"} {
-		if err := waitHealthy(ctx, balancers, "targetGroups/"+id); err != nil {
-			return err
-		}
 	}
 	return nil
 }

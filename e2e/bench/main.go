@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -50,6 +51,10 @@ func main() {
 	}
 }
 
+// maxHeld is how many connections every variant can hold with the 20000 file descriptors that a
+// process may have on a usual machine.
+const maxHeld = 6500
+
 // options are the command line.
 type options struct {
 	measure  time.Duration
@@ -73,8 +78,13 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
-	if *seconds < 1 || *rounds < 1 || *held < 1 || flags.NArg() > 0 {
-		return options{}, fmt.Errorf("seconds, rounds and held must be positive, and nothing may follow: %q", args)
+	switch {
+	case *seconds < 1 || *rounds < 1:
+		return options{}, errors.New("seconds and rounds must be positive")
+	case *held < 1 || *held > maxHeld:
+		return options{}, fmt.Errorf("held must be between 1 and %d", maxHeld)
+	case flags.NArg() > 0:
+		return options{}, fmt.Errorf("unexpected arguments: %q", flags.Args())
 	}
 	o := options{measure: time.Duration(*seconds) * time.Second, rounds: *rounds, held: *held}
 	for name := range strings.SplitSeq(*chosen, ",") {

@@ -25,7 +25,7 @@ import (
 // stack, a goroutine for each direction of each connection.
 type netstackCopy struct{}
 
-func (netstackCopy) name() string { return "b" }
+func (netstackCopy) name() string { return viaCopy }
 
 // netstackConfig is handed to the child in a file.
 type netstackConfig struct {

@@ -40,9 +40,9 @@ var (
 
 // Names of the variants that targets speak of.
 const (
-	ours    = "ours"
-	haproxy = "a"
-	copying = "b"
+	ours       = "ours"
+	viaHAProxy = "a"
+	viaCopy    = "b"
 )
 
 // legend tells what the columns are.
@@ -69,7 +69,7 @@ func median(samples []float64) (mid, spread float64) {
 
 // printReport prints the table and, where ours was measured, how it stands to the targets.
 func printReport(out io.Writer, o options, all results) {
-	fmt.Fprintf(out, "%d rounds, %v each\n\n", o.rounds, o.measure)
+	fmt.Fprintf(out, "rounds: %d, each measurement %v\n\n", o.rounds, o.measure)
 	printTable(out, o.variants, all)
 	fmt.Fprintln(out)
 	for _, line := range legend {
@@ -111,7 +111,7 @@ func printTable(out io.Writer, columns []variant, all results) {
 
 // ratioPeers returns the peers that ours can be compared with: none where it was not measured.
 func ratioPeers(all results) []string {
-	return slices.DeleteFunc([]string{haproxy, copying}, func(peer string) bool {
+	return slices.DeleteFunc([]string{viaHAProxy, viaCopy}, func(peer string) bool {
 		return all[ours] == nil || all[peer] == nil
 	})
 }
@@ -137,13 +137,13 @@ const maxIdleKB = 12
 // targets returns what the project has set out to reach.
 func targets() []target {
 	t := []target{
-		{upCPU1, haproxy, 0.85}, {upCPU8, haproxy, 0.85},
-		{downCPU1, haproxy, 1.15}, {downCPU8, haproxy, 1.15},
-		{connectCPU, haproxy, 0.6},
-		{requestRate, haproxy, 0.85},
+		{upCPU1, viaHAProxy, 0.85}, {upCPU8, viaHAProxy, 0.85},
+		{downCPU1, viaHAProxy, 1.15}, {downCPU8, viaHAProxy, 1.15},
+		{connectCPU, viaHAProxy, 0.6},
+		{requestRate, viaHAProxy, 0.85},
 	}
 	for _, f := range figures {
-		t = append(t, target{f, copying, 1})
+		t = append(t, target{f, viaCopy, 1})
 	}
 	return t
 }

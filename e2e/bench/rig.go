@@ -62,7 +62,7 @@ type variant interface {
 }
 
 // variants lists all of them in the order of the table.
-func variants() []variant { return []variant{tunHAProxy{}, netstackCopy{}, tunForward{}} }
+func variants() []variant { return []variant{causeway{}, tunHAProxy{}, netstackCopy{}, tunForward{}} }
 
 // newRig makes the hosts and the backend's servers.
 func newRig(report lab.Reporter) *rig {

@@ -45,7 +45,7 @@ func (tunForward) start(r *rig) service {
 // tunHAProxy terminates the client's TCP in the gateway's kernel and relays it with HAProxy.
 type tunHAProxy struct{}
 
-func (tunHAProxy) name() string { return "a" }
+func (tunHAProxy) name() string { return viaHAProxy }
 
 // haproxyConf is HAProxy as one would run it on this machine as a TCP load balancer: a thread for
 // each of two cores, nothing logged, data spliced where that pays.
