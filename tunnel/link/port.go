@@ -18,8 +18,12 @@ type Port struct {
 	readMu sync.Mutex // held by the device's only reader; close takes it to release what the reader still holds
 	cutter cutter
 
-	closeOnce sync.Once
-	device    device
+	// life is held for reading by each Write, so that close can wait for those under way: afterwards nothing more is
+	// delivered, and the counters stand still. Writes never wait for each other.
+	life   sync.RWMutex
+	closed bool
+
+	device device
 }
 
 func newPort(l *Link, name string) *Port {
@@ -33,8 +37,9 @@ func newPort(l *Link, name string) *Port {
 func (p *Port) Name() string { return p.name }
 
 // Device returns the port as a tun.Device for a WireGuard device; the same on every call. Its Write never blocks. Its
-// Close detaches this port alone: queued packets are released, later ones are dropped as [ReasonDetached], and Read returns
-// os.ErrClosed. Routes that name the port should be replaced by the caller.
+// Close detaches this port alone: queued packets are released, what the stack still sends there is dropped as
+// [ReasonDetached], and Read and Write return os.ErrClosed. Once it has returned, nothing more is delivered. It must not be
+// called from [Config.Admit]. Routes that name the port should be replaced by the caller.
 func (p *Port) Device() tun.Device { return &p.device }
 
 // Counters returns what passed this port.
@@ -42,18 +47,26 @@ func (p *Port) Counters() Counters { return p.counters.snapshot() }
 
 // close detaches the port from its link.
 func (p *Port) close() {
-	p.shut()
-	p.link.retire(p)
+	if p.shut() {
+		p.link.retire(p)
+	}
 }
 
-func (p *Port) shut() {
-	p.closeOnce.Do(func() {
-		close(p.device.events)
-		p.queue.close()
-		p.readMu.Lock()
-		p.cutter.release()
-		p.readMu.Unlock()
-	})
+// shut ends the port and reports whether it was open.
+func (p *Port) shut() bool {
+	p.life.Lock()
+	open := !p.closed
+	p.closed = true
+	p.life.Unlock()
+	if !open {
+		return false
+	}
+	close(p.device.events)
+	p.queue.close()
+	p.readMu.Lock() // the reader has been woken
+	p.cutter.release()
+	p.readMu.Unlock()
+	return true
 }
 
 // device is the tun.Device of a Port; a type of its own because tun.Device and stack.LinkEndpoint disagree about the
@@ -80,8 +93,7 @@ func (d *device) Close() error {
 }
 
 func (d *device) Write(bufs [][]byte, offset int) (int, error) {
-	d.port.receive(bufs, offset)
-	return len(bufs), nil
+	return d.port.receive(bufs, offset)
 }
 
 func (d *device) Read(bufs [][]byte, sizes []int, offset int) (int, error) {

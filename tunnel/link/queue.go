@@ -134,12 +134,6 @@ func (q *queue) take(spare []*stack.PacketBuffer, block bool) ([]*stack.PacketBu
 	return taken, true
 }
 
-func (q *queue) isClosed() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed
-}
-
 // close releases what is queued and wakes everybody. It is idempotent.
 func (q *queue) close() {
 	q.mu.Lock()

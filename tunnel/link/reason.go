@@ -3,10 +3,14 @@ package link
 // Reason says why a packet was dropped. The set is closed, so it can be a metric label.
 type Reason uint8
 
-// Reasons of the link itself, in the order in which a packet meets them.
 const (
+	// ReasonRefused: denied without a nearer reason; also the reason when Admit is nil.
+	ReasonRefused Reason = iota
+
+	// Reasons of the link itself, in the order in which a packet meets them.
+
 	// ReasonNotIPv4: the packet is empty or its version is not 4.
-	ReasonNotIPv4 Reason = iota
+	ReasonNotIPv4
 	// ReasonIPHeader: truncated, or a header or total length that does not fit (RFC 791 section 3.1).
 	ReasonIPHeader
 	// ReasonIPChecksum: the header checksum is wrong.
@@ -24,7 +28,7 @@ const (
 	ReasonTransportHeader
 	// ReasonTransportChecksum: the TCP or UDP checksum is wrong.
 	ReasonTransportChecksum
-	// ReasonDetached: no stack is attached to the link, or the port is closed.
+	// ReasonDetached: no stack is attached to the link, or, outbound, the port is closed.
 	ReasonDetached
 
 	// Outbound only.
@@ -38,8 +42,6 @@ const (
 
 	// Reasons for [Config.Admit] to give.
 
-	// ReasonRefused: denied without a nearer reason; also the reason when Admit is nil.
-	ReasonRefused
 	// ReasonNetworkACL: denied by the subnet's network ACL.
 	ReasonNetworkACL
 	// ReasonNoExposure: the destination address is no exposure of this domain.
@@ -66,6 +68,7 @@ const (
 const NumReasons = int(numReasons)
 
 var reasonNames = [NumReasons]string{
+	ReasonRefused:           "refused",
 	ReasonNotIPv4:           "not_ipv4",
 	ReasonIPHeader:          "ip_header",
 	ReasonIPChecksum:        "ip_checksum",
@@ -79,7 +82,6 @@ var reasonNames = [NumReasons]string{
 	ReasonNoRoute:           "no_route",
 	ReasonQueueFull:         "queue_full",
 	ReasonOversized:         "oversized",
-	ReasonRefused:           "refused",
 	ReasonNetworkACL:        "network_acl",
 	ReasonNoExposure:        "no_exposure",
 	ReasonNoListener:        "no_listener",

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"os"
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -21,10 +22,15 @@ var inboundPool = sync.Pool{New: func() any { return new(inbound) }}
 
 // receive takes a batch of decrypted packets from the device. It never blocks: every peer of the device would wait
 // for it. The buffers are the caller's again when it returns.
-func (p *Port) receive(bufs [][]byte, offset int) {
+func (p *Port) receive(bufs [][]byte, offset int) (int, error) {
+	p.life.RLock()
+	defer p.life.RUnlock()
+	if p.closed {
+		return 0, os.ErrClosed
+	}
 	in := inboundPool.Get().(*inbound)
 	in.port, in.routes = p, p.link.routes.Load()
-	if a := p.link.stack.Load(); a != nil && !p.queue.isClosed() {
+	if a := p.link.stack.Load(); a != nil {
 		in.stack = a.NetworkDispatcher
 	}
 	for _, buf := range bufs {
@@ -40,6 +46,7 @@ func (p *Port) receive(bufs [][]byte, offset int) {
 	in.port, in.stack, in.routes, in.source = nil, nil, nil, 0
 	in.packets, in.bytes, in.delivered, in.deliveredBytes = 0, 0, 0, 0
 	inboundPool.Put(in)
+	return len(bufs), nil
 }
 
 // packet checks one packet and either delivers it, if need be later, or counts why not.

@@ -19,7 +19,7 @@ func (p *Port) reset(syn *parsed) {
 	pkt.NetworkProtocolNumber = header.IPv4ProtocolNumber
 	if result, _ := p.queue.push(pkt, classReply); result != pushOK {
 		pkt.DecRef()
-		p.counters.out.drops[result.reason()].Add(1)
+		p.counters.out.drops[ReasonQueueFull].Add(1)
 		return
 	}
 	p.counters.in.resets.Add(1)

@@ -12,17 +12,14 @@ func (p *Port) enqueue(pkt *stack.PacketBuffer) {
 	if waited {
 		p.counters.out.waits.Add(1)
 	}
-	if result != pushOK {
+	switch result {
+	case pushFull:
+		p.counters.out.drops[ReasonQueueFull].Add(segments(pkt))
 		pkt.DecRef()
-		p.counters.out.drops[result.reason()].Add(segments(pkt))
+	case pushClosed: // the port's own counters are closed too
+		p.link.unrouted.drops[ReasonDetached].Add(segments(pkt))
+		pkt.DecRef()
 	}
-}
-
-func (r pushed) reason() Reason {
-	if r == pushClosed {
-		return ReasonDetached
-	}
-	return ReasonQueueFull
 }
 
 // segments returns how many packets pkt will be on the tunnel.

@@ -27,7 +27,7 @@ const (
 	actionAccept
 )
 
-// Verdict decides about a [Packet]. Make one with [Accept], [Drop] or [Reset].
+// Verdict decides about a [Packet]. The zero Verdict is Drop(ReasonRefused).
 type Verdict struct {
 	action action
 	reason Reason
