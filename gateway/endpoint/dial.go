@@ -1,0 +1,178 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// Dialer starts connections. Start never blocks: it returns a connection that
+// is established or under way, or an error when it could not even be started.
+// It is called from several goroutines at once.
+type Dialer interface {
+	Start(to netip.AddrPort) (Leg, error)
+}
+
+// Leg is the target's side of a flow: a connection established or under way.
+// Make one with KernelLeg or StackLeg. Whoever holds a Leg that it does not
+// hand on must Abort it.
+type Leg struct {
+	fd int // valid when ep is nil
+	ep tcpip.Endpoint
+	wq *waiter.Queue
+}
+
+// KernelLeg wraps a non-blocking TCP socket on which connect was called.
+func KernelLeg(fd int) Leg { return Leg{fd: fd} }
+
+// StackLeg wraps a TCP endpoint on which Connect was called, and the queue it
+// was made with.
+func StackLeg(ep tcpip.Endpoint, wq *waiter.Queue) Leg { return Leg{fd: -1, ep: ep, wq: wq} }
+
+// Abort ends the connection with a reset.
+func (l Leg) Abort() {
+	if l.ep != nil {
+		l.ep.Abort()
+		return
+	}
+	if l.fd < 0 {
+		return
+	}
+	// Closing a socket that lingers for no time sends a reset. A socket that
+	// is gone already has nothing left to reset.
+	_ = unix.SetsockoptLinger(l.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.Close(l.fd)
+}
+
+// close ends a connection whose both directions are closed already.
+func (l Leg) close() {
+	if l.ep != nil {
+		closeStack(l.ep)
+		return
+	}
+	_ = unix.Close(l.fd)
+}
+
+// KernelDialer dials from the gateway host's own network. The zero value is
+// usable.
+type KernelDialer struct {
+	// Source is the local address; the zero value lets the kernel choose.
+	Source netip.Addr
+}
+
+var _ Dialer = KernelDialer{}
+
+// Start implements Dialer.
+func (d KernelDialer) Start(to netip.AddrPort) (Leg, error) {
+	fd, err := d.connect(to)
+	if err != nil {
+		return Leg{}, fmt.Errorf("dial %v: %w", to, err)
+	}
+	return KernelLeg(fd), nil
+}
+
+func (d KernelDialer) connect(to netip.AddrPort) (int, error) {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	family := unix.AF_INET6
+	if to.Addr().Is4() {
+		family = unix.AF_INET
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return -1, fmt.Errorf("open socket: %w", err)
+	}
+	if d.Source.IsValid() {
+		// The port is chosen at connect, by 4-tuple; otherwise each bind
+		// would use up one of the source's ports for all targets.
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err == nil {
+			err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(d.Source.Unmap(), 0)))
+		}
+		if err != nil {
+			unix.Close(fd)
+			return -1, fmt.Errorf("bind to %v: %w", d.Source, err)
+		}
+	}
+	if err := unix.Connect(fd, sockaddr(to)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		unix.Close(fd)
+		return -1, fmt.Errorf("connect: %w", err)
+	}
+	return fd, nil
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
+}
+
+// StackDialer dials from a domain's stack, through its NIC 1.
+type StackDialer struct {
+	Stack *stack.Stack
+	// Source is the local address; it must be assigned to NIC 1.
+	Source netip.Addr
+}
+
+var _ Dialer = StackDialer{}
+
+// dialNIC is the one NIC of a domain's stack.
+const dialNIC tcpip.NICID = 1
+
+// bindTries is how many ports are tried when a 4-tuple is taken.
+const bindTries = 8
+
+// Start implements Dialer.
+func (d StackDialer) Start(to netip.AddrPort) (Leg, error) {
+	for try := 1; ; try++ {
+		leg, err := d.connect(to)
+		if err == nil {
+			return leg, nil
+		}
+		if _, taken := err.(*tcpip.ErrBadLocalAddress); !taken || try == bindTries {
+			return Leg{}, fmt.Errorf("dial %v from %v: %w", to, d.Source, stackError(err))
+		}
+	}
+}
+
+func (d StackDialer) connect(to netip.AddrPort) (Leg, tcpip.Error) {
+	addr := to.Addr().Unmap()
+	network := ipv6.ProtocolNumber
+	if addr.Is4() {
+		network = ipv4.ProtocolNumber
+	}
+	wq := &waiter.Queue{}
+	ep, err := d.Stack.NewEndpoint(tcp.ProtocolNumber, network, wq)
+	if err != nil {
+		return Leg{}, err
+	}
+	// Reusable, so that the port stays free for connections to other targets.
+	ep.SocketOptions().SetReuseAddress(true)
+	local := tcpip.FullAddress{NIC: dialNIC, Addr: tcpip.AddrFromSlice(d.Source.Unmap().AsSlice())}
+	if err := ep.Bind(local); err != nil {
+		ep.Close()
+		return Leg{}, err
+	}
+	remote := tcpip.FullAddress{NIC: dialNIC, Addr: tcpip.AddrFromSlice(addr.AsSlice()), Port: to.Port()}
+	err = ep.Connect(remote)
+	if _, started := err.(*tcpip.ErrConnectStarted); err != nil && !started {
+		ep.Close()
+		return Leg{}, err
+	}
+	return StackLeg(ep, wq), nil
+}
+
+// stackError turns gVisor's kind of error into Go's.
+func stackError(err tcpip.Error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(err.String())
+}
