@@ -20,58 +20,58 @@ type fields = map[protoreflect.Name]*Info
 // The kinds. A kind is declared after those it refers to.
 var (
 	Accounts = define(definition[*pb.Account]{
-		word: "account", code: "ACCOUNT", prefix: "acct", name: "accounts/*", passive: true,
+		word: "account", prefix: "acct", name: "accounts/*", passive: true,
 	})
 	Tokens = define(definition[*pb.Token]{
-		word: "token", code: "TOKEN", prefix: "tok", name: "accounts/*/tokens/*", passive: true,
+		word: "token", prefix: "tok", name: "accounts/*/tokens/*", passive: true,
 	})
 	Vpcs = define(definition[*pb.Vpc]{
-		word: "VPC", code: "VPC", prefix: "vpc", name: "accounts/*/vpcs/*",
+		word: "VPC", prefix: "vpc", name: "accounts/*/vpcs/*",
 	})
 	Subnets = define(definition[*pb.Subnet]{
-		word: "subnet", code: "SUBNET", prefix: "subnet", name: "accounts/*/vpcs/*/subnets/*",
+		word: "subnet", prefix: "subnet", name: "accounts/*/vpcs/*/subnets/*",
 	})
 	Attachments = define(definition[*pb.Attachment]{
-		word: "attachment", code: "ATTACHMENT", prefix: "att",
+		word: "attachment", prefix: "att",
 		name:   "accounts/*/vpcs/*/subnets/*/attachments/*",
 		claims: attachmentClaims,
 	})
 	Peerings = define(definition[*pb.Peering]{
-		word: "peering", code: "PEERING", prefix: "pcx", name: "accounts/*/peerings/*", shared: true,
+		word: "peering", prefix: "pcx", name: "accounts/*/peerings/*", shared: true,
 		references: fields{"vpc": Vpcs.Info, "peer_vpc": Vpcs.Info},
 		claims:     peeringClaims,
 	})
 	CustomerGateways = define(definition[*pb.CustomerGateway]{
-		word: "customer gateway", code: "CUSTOMER_GATEWAY", prefix: "cgw",
+		word: "customer gateway", prefix: "cgw",
 		name: "accounts/*/customerGateways/*", passive: true,
 		claims: func(g *pb.CustomerGateway) []Claim { return []Claim{KeyClaim(g.GetPublicKey())} },
 	})
 	VpnConnections = define(definition[*pb.VpnConnection]{
-		word: "VPN connection", code: "VPN_CONNECTION", prefix: "vpn", name: "accounts/*/vpnConnections/*",
+		word: "VPN connection", prefix: "vpn", name: "accounts/*/vpnConnections/*",
 		references: fields{"vpc": Vpcs.Info, "customer_gateway": CustomerGateways.Info},
 		claims:     vpnConnectionClaims,
 	})
 	TargetGroups = define(definition[*pb.TargetGroup]{
-		word: "target group", code: "TARGET_GROUP", prefix: "tg", name: "accounts/*/targetGroups/*",
+		word: "target group", prefix: "tg", name: "accounts/*/targetGroups/*",
 		references: fields{"vpc": Vpcs.Info},
 	})
 	LoadBalancers = define(definition[*pb.LoadBalancer]{
-		word: "load balancer", code: "LOAD_BALANCER", prefix: "lb", name: "accounts/*/loadBalancers/*",
+		word: "load balancer", prefix: "lb", name: "accounts/*/loadBalancers/*",
 		references: fields{"vpc": Vpcs.Info, "subnets": Subnets.Info},
 		claims:     loadBalancerClaims,
 	})
 	Listeners = define(definition[*pb.Listener]{
-		word: "listener", code: "LISTENER", prefix: "lis", name: "accounts/*/loadBalancers/*/listeners/*",
+		word: "listener", prefix: "lis", name: "accounts/*/loadBalancers/*/listeners/*",
 		references: fields{"target_group": TargetGroups.Info},
 		claims:     listenerClaims,
 	})
 	EndpointServices = define(definition[*pb.EndpointService]{
-		word: "endpoint service", code: "ENDPOINT_SERVICE", prefix: "vpce-svc", name: "accounts/*/endpointServices/*",
+		word: "endpoint service", prefix: "vpce-svc", name: "accounts/*/endpointServices/*",
 		references: fields{"load_balancers": LoadBalancers.Info},
 		claims:     endpointServiceClaims,
 	})
 	Endpoints = define(definition[*pb.Endpoint]{
-		word: "endpoint", code: "ENDPOINT", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
+		word: "endpoint", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
 		references: fields{"service_name": EndpointServices.Info, "subnets": Subnets.Info},
 		claims:     endpointClaims,
 	})

@@ -18,6 +18,7 @@ type Message interface {
 	proto.Message
 	GetName() string
 	GetUid() string
+	GetEtag() string
 }
 
 // Kind is one kind of resource with its message type. It has no state.
@@ -31,8 +32,8 @@ type Info struct {
 	// Collection is the key segment the resources are stored under and the last literal of their
 	// names: "vpcs".
 	Collection string
-	// Word is what messages call one, such as "VPC"; Code is the same in reasons: "VPC".
-	Word, Code string
+	// Word is what messages call one: "VPC", "endpoint service". Reasons are made of it.
+	Word string
 	// Prefix begins the uid, without the hyphen: "vpc".
 	Prefix string
 	// References gives, for each field that holds names of other resources, their kind.
@@ -103,11 +104,11 @@ func (i *Info) Purge(ctx context.Context, s *store.Store, name string) error {
 
 // definition is what differs from kind to kind.
 type definition[T Message] struct {
-	word, code, prefix string
-	name               string // "accounts/*/vpcs/*"
-	references         map[protoreflect.Name]*Info
-	claims             func(T) []Claim
-	shared, passive    bool
+	word, prefix    string
+	name            string // "accounts/*/vpcs/*"
+	references      map[protoreflect.Name]*Info
+	claims          func(T) []Claim
+	shared, passive bool
 }
 
 func define[T Message](d definition[T]) *Kind[T] {
@@ -117,7 +118,6 @@ func define[T Message](d definition[T]) *Kind[T] {
 		Info: &Info{
 			Collection: pattern[len(pattern)-2],
 			Word:       d.word,
-			Code:       d.code,
 			Prefix:     d.prefix,
 			References: d.references,
 			Shared:     d.shared,

@@ -1,0 +1,41 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"google.golang.org/protobuf/proto"
+
+	"causeway/controlplane/resource"
+	pb "causeway/proto/causeway/v1"
+)
+
+// derive fills in what follows from the store and the clock, and takes out what readers are not
+// shown.
+func (k *kernel) derive(ctx context.Context, m proto.Message) error {
+	switch m := m.(type) {
+	case *pb.Token:
+		m.Secret = "" // what is stored there is its hash
+	case *pb.Subnet:
+		return k.countAddresses(ctx, m)
+	case *pb.Peering:
+		if expired(m, k.now()) {
+			m.State = pb.Peering_EXPIRED
+		}
+	}
+	return nil
+}
+
+func (k *kernel) countAddresses(ctx context.Context, s *pb.Subnet) error {
+	prefix, err := netip.ParsePrefix(s.GetCidrBlock())
+	if err != nil {
+		return fmt.Errorf("stored %s: %w", s.GetName(), err)
+	}
+	pool, err := readAddressPool(ctx, k.store, resource.Parent(s.GetName()), prefix)
+	if err != nil {
+		return err
+	}
+	s.AvailableIpAddressCount = int32(pool.available())
+	return nil
+}

@@ -1,0 +1,207 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"causeway/controlplane/apierr"
+	"causeway/controlplane/resource"
+	"causeway/controlplane/store"
+	pb "causeway/proto/causeway/v1"
+)
+
+// peeringLife is how long a request waits for its answer, as in AWS:
+// https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html
+const peeringLife = 7 * 24 * time.Hour
+
+type peerings struct {
+	*kernel
+	pb.UnsafePeeringsServer
+}
+
+func (s *peerings) GetPeering(ctx context.Context, req *pb.GetPeeringRequest) (*pb.Peering, error) {
+	return get(ctx, s.kernel, resource.Peerings, req.GetName())
+}
+
+// CreatePeering asks for a peering of one of the caller's VPCs with any VPC of the region. Unlike
+// everything else it tells whether a VPC of another account exists, to who knows its name or uid.
+func (s *peerings) CreatePeering(ctx context.Context, req *pb.CreatePeeringRequest) (*pb.Peering, error) {
+	return create(ctx, s.kernel, resource.Peerings, creation[*pb.Peering]{
+		request: req, parent: req.GetParent(), id: req.GetPeeringId(), requestID: req.GetRequestId(),
+		field: "peering", value: req.GetPeering(), prepare: preparePeering,
+	})
+}
+
+func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
+	vpc, err := reference(ctx, c, resource.Vpcs, "vpc", &p.Vpc)
+	if err != nil {
+		return err
+	}
+	peer, err := foreignReference(ctx, c, resource.Vpcs, "peer_vpc", &p.PeerVpc)
+	if err != nil {
+		return err
+	}
+	if vpc.Name == peer.Name {
+		c.wrong.Add(c.path("peer_vpc"), "is the same VPC as vpc")
+		return errViolations
+	}
+	if asked := p.GetPeerTunnelAccess(); asked == pb.Peering_DENIED && !c.caller.owns(resource.Account(peer.Name)) {
+		return apierr.PermissionDenied()
+	}
+	if err := mayPeer(c.name, vpc.Value, peer.Value); err != nil {
+		return err
+	}
+	if err := c.freePair(ctx, vpc.Name, peer.Name); err != nil {
+		return err
+	}
+	allowByDefault(p)
+	p.State = pb.Peering_PENDING_ACCEPTANCE
+	p.ExpireTime = timestamppb.New(c.now.Add(peeringLife))
+	return nil
+}
+
+// mayPeer refuses VPCs of two regions, and overlapping ones, used or not, as AWS does.
+func mayPeer(name string, vpc, peer *pb.Vpc) error {
+	if vpc.GetRegion() != peer.GetRegion() {
+		return apierr.Precondition(reasonOtherRegion, resource.Peerings.Word, name,
+			"joins VPCs of two regions, %s and %s, which is not offered yet", vpc.GetRegion(), peer.GetRegion())
+	}
+	a, errA := netip.ParsePrefix(vpc.GetCidrBlock())
+	b, errB := netip.ParsePrefix(peer.GetCidrBlock())
+	if err := errors.Join(errA, errB); err != nil {
+		return fmt.Errorf("stored VPC of %s: %w", name, err)
+	}
+	if a.Overlaps(b) {
+		return cidrOverlap(resource.Peerings.Info, name, a.String()+" of "+vpc.GetName(), peer.GetName(), b.String())
+	}
+	return nil
+}
+
+func allowByDefault(p *pb.Peering) {
+	if p.GetTunnelAccess() == pb.Peering_ACCESS_UNSPECIFIED {
+		p.TunnelAccess = pb.Peering_ALLOWED
+	}
+	if p.GetPeerTunnelAccess() == pb.Peering_ACCESS_UNSPECIFIED {
+		p.PeerTunnelAccess = pb.Peering_ALLOWED
+	}
+}
+
+// freePair takes the claim of two VPCs from a request that nobody answered in time. What nobody can
+// answer any more must not keep the owners from trying again.
+func (c *change) freePair(ctx context.Context, vpc, peer string) error {
+	pair := resource.PairClaim(vpc, peer)
+	claim, err := c.store.ClaimOwner(ctx, pair.Kind, pair.Key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	old, err := resource.Peerings.Get(ctx, c.store, claim.Owner)
+	if err != nil || !expired(old.Value, c.now) {
+		return ignoreAbsent(err)
+	}
+	old.Value.State = pb.Peering_EXPIRED
+	tx := c.store.Begin()
+	resource.Peerings.Update(tx, old.Name, old.Value, old.Revision)
+	tx.Release(pair.Kind, pair.Key, old.Name)
+	_, err = tx.Commit(ctx)
+	return err
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// expired says whether a request has waited too long by now.
+func expired(p *pb.Peering, now time.Time) bool {
+	return p.GetState() == pb.Peering_PENDING_ACCEPTANCE && !now.Before(p.GetExpireTime().AsTime())
+}
+
+// UpdatePeering lets each owner change what the other's tunnels may do in its own VPC.
+func (s *peerings) UpdatePeering(ctx context.Context, req *pb.UpdatePeeringRequest) (*pb.Peering, error) {
+	return update(ctx, s.kernel, resource.Peerings, alteration[*pb.Peering]{
+		field: "peering", value: req.GetPeering(), mask: req.GetUpdateMask(),
+		prepare: func(_ context.Context, c *change, before, after *pb.Peering) error {
+			allowByDefault(after)
+			requester := c.caller.owns(resource.Account(before.GetVpc()))
+			accepter := c.caller.owns(resource.Account(before.GetPeerVpc()))
+			if before.GetTunnelAccess() != after.GetTunnelAccess() && !requester ||
+				before.GetDisplayName() != after.GetDisplayName() && !requester ||
+				before.GetPeerTunnelAccess() != after.GetPeerTunnelAccess() && !accepter {
+				return apierr.PermissionDenied()
+			}
+			return nil
+		},
+	})
+}
+
+func (s *peerings) DeletePeering(ctx context.Context, req *pb.DeletePeeringRequest) (*emptypb.Empty, error) {
+	return remove(ctx, s.kernel, resource.Peerings, req.GetName(), req.GetEtag())
+}
+
+// AcceptPeering says yes to a request. Saying so again changes nothing.
+func (s *peerings) AcceptPeering(ctx context.Context, req *pb.AcceptPeeringRequest) (*pb.Peering, error) {
+	return s.reply(ctx, req.GetName(), pb.Peering_ACTIVE)
+}
+
+// RejectPeering says no to a request. The VPCs are then free for another one.
+func (s *peerings) RejectPeering(ctx context.Context, req *pb.RejectPeeringRequest) (*pb.Peering, error) {
+	return s.reply(ctx, req.GetName(), pb.Peering_REJECTED)
+}
+
+// reply brings a waiting request into a state, on behalf of the owner of the peer VPC alone.
+func (s *peerings) reply(ctx context.Context, text string, state pb.Peering_State) (*pb.Peering, error) {
+	who, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var replied *pb.Peering
+	err = s.attempt(ctx, change{caller: who, word: resource.Peerings.Word}, func(c *change) error {
+		v, err := find(ctx, s.kernel, who, resource.Peerings, "name", text)
+		if err != nil {
+			return err
+		}
+		c.name = v.Name
+		if !who.owns(resource.Account(v.Value.GetPeerVpc())) {
+			return apierr.PermissionDenied()
+		}
+		if v.Value.GetState() != state {
+			if v.Revision, err = c.writeReply(ctx, v, text, state); err != nil {
+				return err
+			}
+		}
+		replied, err = present(ctx, s.kernel, resource.Peerings, v)
+		return err
+	})
+	return replied, err
+}
+
+// writeReply stores an answer to a request that still waits for it and gives the new revision.
+func (c *change) writeReply(ctx context.Context, v store.Versioned[*pb.Peering], text string, state pb.Peering_State) (int64, error) {
+	p := v.Value
+	if p.GetState() != pb.Peering_PENDING_ACCEPTANCE || expired(p, c.now) {
+		shown := p.GetState()
+		if expired(p, c.now) {
+			shown = pb.Peering_EXPIRED
+		}
+		return 0, apierr.Precondition(reasonNotPending, resource.Peerings.Word, text, "is %s, not PENDING_ACCEPTANCE", shown)
+	}
+	p.State = state
+	p.UpdateTime = timestamppb.New(c.now)
+	if state == pb.Peering_REJECTED {
+		pair := resource.PairClaim(p.GetVpc(), p.GetPeerVpc())
+		c.tx.Release(pair.Kind, pair.Key, v.Name)
+	}
+	resource.Peerings.Update(c.tx, v.Name, p, v.Revision)
+	return c.tx.Commit(ctx)
+}

@@ -1,0 +1,31 @@
+package api
+
+import (
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"causeway/controlplane/apierr"
+	"causeway/controlplane/resource"
+)
+
+// CheckRequest applies the rules of the schema to a request and gives INVALID_ARGUMENT with all that
+// it violates. Of an update, whose resource may hold only what shall change, the resource is left
+// out: the handler checks what comes of it.
+func (a *API) CheckRequest(req proto.Message) error {
+	var opts []protovalidate.ValidationOption
+	if req.ProtoReflect().Descriptor().Fields().ByName("update_mask") != nil {
+		opts = append(opts, protovalidate.WithFilter(protovalidate.FilterFunc(outsideResource)))
+	}
+	var wrong apierr.Violations
+	if err := wrong.AddRules("", a.kernel.validator.Validate(req, opts...)); err != nil {
+		return err
+	}
+	return wrong.Err()
+}
+
+// outsideResource says whether the rules of m apply although it may be a part of a resource.
+func outsideResource(m protoreflect.Message, _ protoreflect.Descriptor) bool {
+	_, isResource := m.Interface().(resource.Message)
+	return !isResource && m.Descriptor().Fields().ByName("update_mask") != nil
+}
