@@ -22,7 +22,7 @@ func (h *Host) Drop(d Drop) (stop func()) {
 	if d.PerMille < 1 || d.PerMille > 1000 {
 		h.lab.report.Fatalf("drop on %q: %d per mille is not between 1 and 1000", h.Name, d.PerMille)
 	}
-	table := fmt.Sprintf("lab%d", interfaces.Add(1))
+	table := fmt.Sprintf("lab%d", serial.Add(1))
 	rule := d.Match + " drop"
 	if d.PerMille < 1000 {
 		rule = fmt.Sprintf("%s numgen random mod 1000 < %d drop", d.Match, d.PerMille)

@@ -98,6 +98,9 @@ func Supported() error {
 	if _, err := lookPath("ip"); err != nil {
 		return err
 	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return fmt.Errorf("make a TUN interface: %w", err)
+	}
 	result := make(chan error, 1)
 	go func() {
 		// The thread is never unlocked: it ends with the goroutine, and with it the namespace.

@@ -29,13 +29,15 @@ type Process struct {
 // Start starts a program inside the namespace.
 func (h *Host) Start(name string, args ...string) *Process {
 	h.lab.report.Helper()
-	return h.startCommand(name, h.Command(context.WithoutCancel(h.lab.ctx), name, args...))
-}
-
-// startCommand starts a prepared command and hands it to the lab.
-func (h *Host) startCommand(name string, cmd *exec.Cmd) *Process {
-	h.lab.report.Helper()
-	p := &Process{name: filepath.Base(name) + " on " + h.Name, host: h, cmd: cmd, log: &tail{}, done: make(chan struct{})}
+	p := &Process{
+		name: filepath.Base(name) + " on " + h.Name,
+		host: h,
+		// It is Kill that ends it, with its children, not a context.
+		cmd:  h.Command(context.Background(), name, args...),
+		log:  &tail{},
+		done: make(chan struct{}),
+	}
+	cmd := p.cmd
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	// Children of the program that outlive it would keep its output open for ever.
 	cmd.WaitDelay = time.Second

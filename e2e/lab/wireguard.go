@@ -19,9 +19,9 @@ import (
 // wireguardPackage is the stock userspace implementation with a kernel TUN interface.
 const wireguardPackage = "golang.zx2c4.com/wireguard"
 
-// interfaces numbers the WireGuard interfaces of this process: the directory of configuration
-// sockets is one for all namespaces, so names must differ between them too.
-var interfaces atomic.Int64
+// serial numbers what needs a name of its own in this process. WireGuard interfaces do: the directory
+// of configuration sockets is one for all namespaces.
+var serial atomic.Int64
 
 // WireGuardConfig describes a WireGuard interface.
 type WireGuardConfig struct {
@@ -76,7 +76,7 @@ func (h *Host) WireGuard(cfg WireGuardConfig) *WireGuard {
 	if cfg.MTU == 0 {
 		cfg.MTU = 1420
 	}
-	name := fmt.Sprintf("%s%s-%d", interfacePrefix, base36(int64(os.Getpid())), interfaces.Add(1))
+	name := fmt.Sprintf("%s%s-%d", interfacePrefix, base36(int64(os.Getpid())), serial.Add(1))
 	program := h.lab.Program(wireguardPackage)
 	h.lab.report.Cleanup(func() { removeSocket(h.lab.report, name) })
 	w := &WireGuard{
