@@ -10,12 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
 )
-
-// claimAddress is the claim kind of addresses. The key is "<VPC name>/<address>", the owner the
-// attachment, load balancer or endpoint that holds the address.
-const claimAddress = "address"
 
 // Of every subnet the first four addresses and the last are reserved, as in AWS (network, VPC
 // router, DNS, future use, broadcast):
@@ -157,9 +154,6 @@ func numberAddress(n uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// addressClaimKey gives the claim key of an address of a VPC.
-func addressClaimKey(vpc string, addr netip.Addr) string { return vpc + "/" + addr.String() }
-
 // addressClaimPrefix gives a prefix of the claim keys of all addresses of a subnet. Since keys are
 // text it covers whole octets and so may cover neighbours, too.
 func addressClaimPrefix(vpc string, subnet netip.Prefix) string {
@@ -169,7 +163,7 @@ func addressClaimPrefix(vpc string, subnet netip.Prefix) string {
 
 // readAddressPool gives the pool of a subnet as the claims in the store have it.
 func readAddressPool(ctx context.Context, s *store.Store, vpc string, subnet netip.Prefix) (*addressPool, error) {
-	claims, _, err := s.Claims(ctx, claimAddress, addressClaimPrefix(vpc, subnet))
+	claims, _, err := s.Claims(ctx, resource.ClaimAddress, addressClaimPrefix(vpc, subnet))
 	if err != nil {
 		return nil, fmt.Errorf("read addresses in use in %s: %w", subnet, err)
 	}
@@ -182,10 +176,6 @@ func readAddressPool(ctx context.Context, s *store.Store, vpc string, subnet net
 	return pool, nil
 }
 
-// allocationTries bounds how often an allocation starts over after losing to others. Each lost try
-// means that another caller has won, and from the third on callers spread out.
-const allocationTries = 32
-
 // allocationSkip gives how many free numbers the n-th try (from 0) of owner leaves out. The first
 // two take the lowest. Then many callers are after the same number, of whom one wins each time; so
 // the next tries spread over a window that doubles.
@@ -195,7 +185,7 @@ func allocationSkip(owner string, try int) int {
 	}
 	h := fnv.New32a()
 	h.Write([]byte(owner + strconv.Itoa(try)))
-	return int(h.Sum32() % (1 << min(try, 10)))
+	return int(h.Sum32() % (1 << min(try, 7)))
 }
 
 // lostClaim says whether a commit failed because another caller claimed a key of one of these kinds
@@ -211,34 +201,4 @@ func lostClaim(err error, kinds ...string) bool {
 		}
 	}
 	return false
-}
-
-// withAddress allocates the lowest free address of a subnet and hands it to write, which commits a
-// transaction that claims it with [claimAddressFor]. If that loses the address to another caller,
-// it starts over with the next. errAddressExhaustion says that the subnet has none left.
-func withAddress(ctx context.Context, s *store.Store, vpc string, subnet netip.Prefix, owner string, write func(netip.Addr) error) error {
-	for try := 0; ; try++ {
-		pool, err := readAddressPool(ctx, s, vpc, subnet)
-		if err != nil {
-			return err
-		}
-		addr, err := pool.take(allocationSkip(owner, try))
-		if err != nil {
-			return fmt.Errorf("subnet %s %w", subnet, err)
-		}
-		err = write(addr)
-		if !lostClaim(err, claimAddress) || try == allocationTries {
-			return err
-		}
-	}
-}
-
-// claimAddressFor adds the claim of an address to a transaction.
-func claimAddressFor(tx *store.Txn, vpc string, addr netip.Addr, owner string) {
-	tx.Claim(claimAddress, addressClaimKey(vpc, addr), owner)
-}
-
-// releaseAddress adds the release of an address to a transaction.
-func releaseAddress(tx *store.Txn, vpc string, addr netip.Addr, owner string) {
-	tx.Release(claimAddress, addressClaimKey(vpc, addr), owner)
 }

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"causeway/controlplane/resource"
+	pb "causeway/proto/causeway/v1"
+)
+
+// maxEndpoints is how many endpoints a VPC may have, AWS's default:
+// https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-limits-endpoints.html
+const maxEndpoints = 50
+
+type endpoints struct {
+	*kernel
+	pb.UnsafeEndpointsServer
+}
+
+func (s *endpoints) GetEndpoint(ctx context.Context, req *pb.GetEndpointRequest) (*pb.Endpoint, error) {
+	return get(ctx, s.kernel, resource.Endpoints, req.GetName())
+}
+
+func (s *endpoints) ListEndpoints(ctx context.Context, req *pb.ListEndpointsRequest) (*pb.ListEndpointsResponse, error) {
+	items, next, err := list(ctx, s.kernel, resource.Endpoints, req.GetParent(), req.GetPageSize(), req.GetPageToken())
+	return &pb.ListEndpointsResponse{Endpoints: items, NextPageToken: next}, err
+}
+
+func (s *endpoints) CreateEndpoint(ctx context.Context, req *pb.CreateEndpointRequest) (*pb.Endpoint, error) {
+	return create(ctx, s.kernel, resource.Endpoints, creation[*pb.Endpoint]{
+		request: req, parent: req.GetParent(), id: req.GetEndpointId(), requestID: req.GetRequestId(),
+		field: "endpoint", value: req.GetEndpoint(), prepare: prepareEndpoint,
+	})
+}
+
+func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) error {
+	endpoint.State = pb.Endpoint_PENDING
+	c.bound(endpoint)
+	service, err := c.consumed(ctx, endpoint.GetServiceName())
+	if err != nil {
+		return err
+	}
+	endpoint.ServiceName = service.GetServiceName()
+	vpc, err := resource.Vpcs.Get(ctx, c.store, resource.Parent(c.name))
+	if err != nil {
+		return err
+	}
+	if own, other := vpc.Value.GetRegion(), serviceRegion(service); own != other {
+		c.wrong.Add(c.path("service_name"), "%s is offered in region %s and VPC %s lies in %s; both must be of one region",
+			quote(endpoint.GetServiceName()), other, quote(vpc.Name), own)
+	}
+	if err := c.interfaces(ctx, endpoint, nil, service); err != nil {
+		return err
+	}
+	return c.endpointQuota(ctx, vpc.Name)
+}
+
+// endpointQuota refuses one endpoint more than a VPC may have, also if others are made at this
+// moment. Those being deleted do not count.
+func (c *change) endpointQuota(ctx context.Context, vpc string) error {
+	all, revision, err := resource.Endpoints.ReadAll(ctx, c.store, vpc)
+	if err != nil {
+		return err
+	}
+	resource.Endpoints.RequireUnchanged(c.tx, vpc, revision)
+	if rest, _ := c.alive(all, nil); len(rest) >= maxEndpoints {
+		return quotaExceeded("endpoints per VPC", maxEndpoints, vpc)
+	}
+	return nil
+}
+
+// UpdateEndpoint takes the service in any spelling, as long as it is the endpoint's.
+func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRequest) (*pb.Endpoint, error) {
+	value := proto.Clone(req.GetEndpoint()).(*pb.Endpoint)
+	if err := s.publicName(ctx, &value.ServiceName); err != nil {
+		return nil, err
+	}
+	return update(ctx, s.kernel, resource.Endpoints, alteration[*pb.Endpoint]{
+		field: "endpoint", value: value, mask: req.GetUpdateMask(), prepare: reviseEndpoint,
+	})
+}
+
+// reviseEndpoint gives added subnets interfaces; those of kept subnets stay as they are.
+func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint) error {
+	c.bound(after)
+	service, err := c.consumed(ctx, after.GetServiceName())
+	if err != nil {
+		return err
+	}
+	return c.interfaces(ctx, after, before.GetNetworkInterfaces(), service)
+}
+
+// bound completes and checks the bounds of the zone budgets.
+func (c *change) bound(endpoint *pb.Endpoint) {
+	fillBandwidth(endpoint)
+	checkBandwidth(endpoint.GetBandwidth(), &c.wrong)
+}
+
+func (s *endpoints) DeleteEndpoint(ctx context.Context, req *pb.DeleteEndpointRequest) (*emptypb.Empty, error) {
+	return remove(ctx, s.kernel, resource.Endpoints, req.GetName(), req.GetEtag())
+}
