@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+const (
+	// minMTU is what IPv6 asks of a link (RFC 8200) and IPv4 hosts use everywhere.
+	minMTU = 1280
+	// maxMTU leaves room for WireGuard's 60 bytes of IPv4, UDP and its own header in a jumbo frame.
+	maxMTU = 8940
+	// maxSocketPath is one less than sun_path of unix(7), which ends in a NUL.
+	maxSocketPath = 107
+)
+
+var (
+	zoneName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	hostName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?$`)
+)
+
+// validate gives everything that is wrong with a configuration, each problem with its key.
+func (c *config) validate() error {
+	var p problems
+	if c.DataDir == "" {
+		p.add("data_dir", "is empty")
+	}
+	p.zones(c.Zones)
+	p.api(&c.API)
+	p.wireGuard(&c.WireGuard)
+	for i, prefix := range c.Underlay.Allow {
+		if !prefix.IsValid() || prefix != prefix.Masked() {
+			p.add(fmt.Sprintf("underlay.allow[%d]", i), "%v has host bits set; use %v", prefix, prefix.Masked())
+		}
+	}
+	p.duration("zone_budget.grow_after", c.ZoneBudget.GrowAfter)
+	p.duration("zone_budget.shrink_after", c.ZoneBudget.ShrinkAfter)
+	p.store(&c.Store)
+	p.address("http.listen", c.HTTP.Listen)
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		p.add("log.format", "%q is neither text nor json", c.Log.Format)
+	}
+	return errors.Join(p...)
+}
+
+// problems collects what is wrong.
+type problems []error
+
+func (p *problems) add(key, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+}
+
+func (p *problems) zones(zones []zoneConfig) {
+	seen := map[string]bool{}
+	for i, z := range zones {
+		key := fmt.Sprintf("zones[%d]", i)
+		if !zoneName.MatchString(z.Region) {
+			p.add(key+".region", "%q is no name of lower-case letters, digits and hyphens", z.Region)
+		}
+		if !zoneName.MatchString(z.Zone) {
+			p.add(key+".zone", "%q is no name of lower-case letters, digits and hyphens", z.Zone)
+		}
+		if seen[z.Zone] {
+			p.add(key+".zone", "%q is listed twice", z.Zone)
+		}
+		seen[z.Zone] = true
+	}
+}
+
+func (p *problems) api(c *apiConfig) {
+	if c.Socket == "" && c.Listen == "" {
+		p.add("api", "has neither a socket nor an address to listen on")
+	}
+	if len(c.Socket) > maxSocketPath {
+		p.add("api.socket", "path of %d bytes, at most %d", len(c.Socket), maxSocketPath)
+	}
+	if c.Socket != "" && !filepath.IsAbs(c.Socket) {
+		p.add("api.socket", "%q is not an absolute path", c.Socket)
+	}
+	if c.Listen != "" {
+		p.address("api.listen", c.Listen)
+	}
+	for i, name := range c.Names {
+		p.host(fmt.Sprintf("api.names[%d]", i), name)
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		p.add("api.tls", "certificate and key go together")
+	}
+}
+
+func (p *problems) wireGuard(c *wireGuardConfig) {
+	p.host("wireguard.advertise", c.Advertise)
+	if !c.Listen.IsValid() {
+		p.add("wireguard.listen", "is no address")
+	}
+	if c.Ports.First == 0 {
+		p.add("wireguard.ports", "is empty")
+	}
+	if c.MTU < minMTU || c.MTU > maxMTU {
+		p.add("wireguard.mtu", "%d is outside %d to %d", c.MTU, minMTU, maxMTU)
+	}
+}
+
+func (p *problems) store(c *storeConfig) {
+	for i, endpoint := range c.Endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Scheme != "https" || u.Host == "" {
+			p.add(fmt.Sprintf("store.endpoints[%d]", i), "%q is no URL such as https://10.0.0.1:2379", endpoint)
+		}
+	}
+	given := c.CA != "" && c.Certificate != "" && c.Key != ""
+	none := c.CA == "" && c.Certificate == "" && c.Key == ""
+	switch {
+	case len(c.Endpoints) > 0 && !given:
+		p.add("store", "endpoints need ca, certificate and key: the cluster is spoken to over mutual TLS")
+	case len(c.Endpoints) == 0 && !none:
+		p.add("store", "ca, certificate and key are for endpoints, and none is named")
+	}
+}
+
+func (p *problems) address(key, value string) {
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		p.add(key, "%q is no address such as 127.0.0.1:7443", value)
+		return
+	}
+	if host != "" {
+		p.host(key, host)
+	}
+	if _, err := parsePort(port); err != nil && port != "0" {
+		p.add(key, "%w", err)
+	}
+}
+
+func (p *problems) host(key, value string) {
+	if _, err := netip.ParseAddr(value); err != nil && !hostName.MatchString(value) {
+		p.add(key, "%q is neither an address nor a host name", value)
+	}
+}
+
+func (p *problems) duration(key string, d time.Duration) {
+	if d < time.Second || d > 24*time.Hour {
+		p.add(key, "%v is outside 1s to 24h", d)
+	}
+}

@@ -1,0 +1,270 @@
+package reconcile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"causeway/controlplane/resource"
+	"causeway/gateway/spec"
+	pb "causeway/proto/causeway/v1"
+)
+
+// defaultIdleTimeout is a Network Load Balancer's:
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/network/network-load-balancers.html
+const defaultIdleTimeout = 350 * time.Second
+
+func (c *compiler) targetGroups() {
+	registered := map[string][]*pb.Target{}
+	for _, v := range c.in.targets {
+		registered[v.Name] = v.Value.GetTargets()
+	}
+	each(c, c.in.targetGroups, func(name string, m *pb.TargetGroup) error {
+		d, err := c.domain(m.GetVpc())
+		if err != nil {
+			return err
+		}
+		check, err := healthCheck(m.GetHealthCheck())
+		if err != nil {
+			return fmt.Errorf("health_check: %w", err)
+		}
+		targets, err := targets(registered[name], m.GetPort())
+		if err != nil {
+			return err
+		}
+		c.groups[name] = d.Name
+		c.out.spec.TargetGroups = append(c.out.spec.TargetGroups, spec.TargetGroup{
+			Name: name, Domain: d.Name, HealthCheck: check,
+			FailOpen: m.FailOpen == nil || m.GetFailOpen(),
+			Targets:  targets,
+		})
+		return nil
+	})
+}
+
+// targets reads the targets of a group in the order of their addresses. The gateway has the last word
+// on each address, at every dial.
+func targets(registered []*pb.Target, port int32) ([]spec.Target, error) {
+	read := make([]spec.Target, 0, len(registered))
+	for _, t := range registered {
+		addr, err := parseAddress(t.GetIpAddress())
+		if err != nil {
+			return nil, fmt.Errorf("target: %w", err)
+		}
+		own, err := parsePort(cmp.Or(t.GetPort(), port))
+		if err != nil {
+			return nil, fmt.Errorf("target %v: %w", addr, err)
+		}
+		read = append(read, spec.Target{Address: addr, Port: own})
+	}
+	slices.SortFunc(read, func(a, b spec.Target) int {
+		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Port, b.Port))
+	})
+	return slices.Compact(read), nil
+}
+
+func healthCheck(m *pb.HealthCheck) (spec.HealthCheck, error) {
+	check := spec.HealthCheck{
+		Protocol:           spec.TCP,
+		Interval:           durationOr(m.GetInterval(), 30*time.Second),
+		Timeout:            durationOr(m.GetTimeout(), 10*time.Second),
+		HealthyThreshold:   int(cmp.Or(m.GetHealthyThreshold(), 5)),
+		UnhealthyThreshold: int(cmp.Or(m.GetUnhealthyThreshold(), 2)),
+	}
+	switch {
+	case m.GetProtocol() != pb.HealthCheck_TCP && m.GetProtocol() != pb.HealthCheck_PROTOCOL_UNSPECIFIED:
+		return check, fmt.Errorf("protocol %v is not known", m.GetProtocol())
+	case check.Interval < time.Second || check.Interval > 300*time.Second:
+		return check, fmt.Errorf("interval %v is out of range", check.Interval)
+	case check.Timeout <= 0 || check.Timeout > 120*time.Second:
+		return check, fmt.Errorf("timeout %v is out of range", check.Timeout)
+	case !inRun(check.HealthyThreshold) || !inRun(check.UnhealthyThreshold):
+		return check, errors.New("a threshold is out of range")
+	}
+	if m.GetPort() != 0 {
+		port, err := parsePort(m.GetPort())
+		if err != nil {
+			return check, err
+		}
+		check.Port = port
+	}
+	return check, nil
+}
+
+func inRun(n int) bool { return n >= spec.MinHealthyRun && n <= spec.MaxHealthyRun }
+
+func durationOr(d *durationpb.Duration, unset time.Duration) time.Duration {
+	if d == nil {
+		return unset
+	}
+	return d.AsDuration()
+}
+
+func (c *compiler) loadBalancers() {
+	listeners := c.listeners()
+	each(c, c.in.loadBalancers, func(name string, m *pb.LoadBalancer) error {
+		d, err := c.domain(m.GetVpc())
+		if err != nil {
+			return err
+		}
+		lb := spec.LoadBalancer{Name: name, Domain: d.Name, Listeners: listeners[name]}
+		zones := map[string]bool{}
+		for _, node := range m.GetNodes() {
+			zone := node.GetAvailabilityZone()
+			if !c.served[zone] {
+				continue
+			}
+			addr, err := d.takeOwn(node.GetIpAddress(), name)
+			switch {
+			case err != nil:
+				return fmt.Errorf("node in %q: %w", zone, err)
+			case zones[zone]:
+				return fmt.Errorf("two nodes in %q", zone)
+			}
+			zones[zone] = true
+			lb.Nodes = append(lb.Nodes, spec.Node{Zone: zone, Address: addr})
+		}
+		if len(lb.Nodes) == 0 {
+			return errors.New("no gateway serves one of its availability zones")
+		}
+		slices.SortFunc(lb.Nodes, func(a, b spec.Node) int { return cmp.Compare(a.Zone, b.Zone) })
+		c.balancers[name] = true
+		c.out.spec.LoadBalancers = append(c.out.spec.LoadBalancers, lb)
+		return nil
+	})
+}
+
+// listeners gives the listeners of each load balancer in the order of their ports.
+func (c *compiler) listeners() map[string][]spec.Listener {
+	of := map[string][]spec.Listener{}
+	each(c, c.in.listeners, func(name string, m *pb.Listener) error {
+		port, err := parsePort(m.GetPort())
+		if err != nil {
+			return err
+		}
+		idle := durationOr(m.GetIdleTimeout(), defaultIdleTimeout)
+		lb := resource.Parent(name)
+		switch {
+		case m.GetProtocol() != pb.Listener_TCP:
+			return fmt.Errorf("protocol %v is not known", m.GetProtocol())
+		case idle < spec.MinIdleTimeout || idle > spec.MaxIdleTimeout:
+			return fmt.Errorf("idle_timeout %v is out of range", idle)
+		case c.groups[m.GetTargetGroup()] == "":
+			return fmt.Errorf("target group %q is not in force", m.GetTargetGroup())
+		case slices.ContainsFunc(of[lb], func(l spec.Listener) bool { return l.Port == port }):
+			return fmt.Errorf("port %d has another listener", port)
+		}
+		of[lb] = append(of[lb], spec.Listener{
+			Port: port, Protocol: spec.TCP, TargetGroup: m.GetTargetGroup(), IdleTimeout: idle,
+		})
+		return nil
+	})
+	for _, l := range of {
+		slices.SortFunc(l, func(a, b spec.Listener) int { return cmp.Compare(a.Port, b.Port) })
+	}
+	return of
+}
+
+func (c *compiler) endpointServices() {
+	each(c, c.in.endpointServices, func(name string, m *pb.EndpointService) error {
+		s := &service{name: name}
+		for _, lb := range m.GetLoadBalancers() {
+			if !c.balancers[lb] {
+				return fmt.Errorf("load balancer %q is not in force", lb)
+			}
+			s.balancers = append(s.balancers, lb)
+		}
+		if len(s.balancers) == 0 {
+			return errors.New("it has no load balancer")
+		}
+		c.services[name], c.services[m.GetUid()] = s, s
+		return nil
+	})
+}
+
+// service finds a service by what an endpoint keeps of it: its public name, which ends in the uid,
+// its resource name or its uid.
+func (c *compiler) service(text string) (*service, error) {
+	if s, ok := c.services[text[strings.LastIndexByte(text, '.')+1:]]; ok {
+		return s, nil
+	}
+	return nil, fmt.Errorf("endpoint service %q is not in force", text)
+}
+
+func (c *compiler) endpoints() {
+	uids := map[string]bool{}
+	each(c, c.in.endpoints, func(name string, m *pb.Endpoint) error {
+		d, err := c.domain(resource.Parent(name))
+		if err != nil {
+			return err
+		}
+		s, err := c.service(m.GetServiceName())
+		if err != nil {
+			return err
+		}
+		bandwidth, err := bandwidth(m.GetBandwidth())
+		if err != nil {
+			return err
+		}
+		e := spec.Endpoint{
+			Name: name, UID: m.GetUid(), Service: s.name,
+			LoadBalancers: s.balancers, Bandwidth: bandwidth,
+		}
+		for _, ni := range m.GetNetworkInterfaces() {
+			if !c.served[ni.GetAvailabilityZone()] {
+				continue
+			}
+			if !validUID(ni.GetUid()) || uids[ni.GetUid()] {
+				return fmt.Errorf("network interface %q: uid is invalid or taken", ni.GetUid())
+			}
+			addr, err := d.takeOwn(ni.GetIpAddress(), name)
+			if err != nil {
+				return fmt.Errorf("network interface %q: %w", ni.GetUid(), err)
+			}
+			uids[ni.GetUid()] = true
+			e.Interfaces = append(e.Interfaces, spec.NetworkInterface{
+				UID: ni.GetUid(), Zone: ni.GetAvailabilityZone(), Address: addr,
+			})
+		}
+		if len(e.Interfaces) == 0 {
+			return errors.New("no gateway serves one of its availability zones")
+		}
+		c.expose(d, e)
+		return nil
+	})
+}
+
+// expose adds an endpoint to the spec, seen in its own VPC.
+func (c *compiler) expose(d *domain, e spec.Endpoint) {
+	slices.SortFunc(e.Interfaces, func(a, b spec.NetworkInterface) int { return cmp.Compare(a.UID, b.UID) })
+	c.out.spec.Endpoints = append(c.out.spec.Endpoints, e)
+	for _, ni := range e.Interfaces {
+		d.Exposures = append(d.Exposures, spec.Exposure{Interface: ni.UID, Tunnels: true})
+		d.own = append(d.own, ni)
+	}
+}
+
+const megabit = 1_000_000
+
+// Bounds of a zone budget that are not given, in Mbit/s.
+const (
+	defaultBaseline = 10_000
+	defaultMaximum  = 40_000
+)
+
+func bandwidth(m *pb.Bandwidth) (spec.Bandwidth, error) {
+	bandwidth := spec.Bandwidth{
+		BaselineBPS: megabit * int64(cmp.Or(m.GetBaselineMbps(), defaultBaseline)),
+		MaximumBPS:  megabit * int64(cmp.Or(m.GetMaximumMbps(), max(defaultMaximum, m.GetBaselineMbps()))),
+	}
+	if bandwidth.BaselineBPS < spec.MinBandwidthBPS || bandwidth.MaximumBPS < bandwidth.BaselineBPS ||
+		bandwidth.MaximumBPS > spec.MaxBandwidthBPS {
+		return bandwidth, fmt.Errorf("bandwidth of %d to %d Mbit/s is no range that can be served", m.GetBaselineMbps(), m.GetMaximumMbps())
+	}
+	return bandwidth, nil
+}
