@@ -126,48 +126,58 @@ var _ Dialer = StackDialer{}
 // dialNIC is the one NIC of a domain's stack.
 const dialNIC tcpip.NICID = 1
 
-// bindTries is how many ports are tried when a 4-tuple is taken.
-const bindTries = 8
+// portTries is how many local ports are tried for a connection.
+const portTries = 32
 
 // Start implements Dialer.
 func (d StackDialer) Start(to netip.AddrPort) (Leg, error) {
+	// Left to choose the port of an address, gVisor gives each away once
+	// for all targets. So it is chosen here, and the 4-tuple decides.
+	first, last := d.Stack.PortRange()
+	rng := d.Stack.SecureRNG()
 	for try := 1; ; try++ {
-		leg, err := d.connect(to)
+		leg, err := d.connect(to, first+uint16(rng.Uint32()%(uint32(last-first)+1)))
 		if err == nil {
 			return leg, nil
 		}
-		if _, taken := err.(*tcpip.ErrBadLocalAddress); !taken || try == bindTries {
-			return Leg{}, fmt.Errorf("dial %v from %v: %w", to, d.Source, stackError(err))
+		switch err.(type) {
+		case *tcpip.ErrPortInUse, *tcpip.ErrBadLocalAddress:
+			if try < portTries && d.Stack.CheckLocalAddress(dialNIC, network(d.Source), address(d.Source)) != 0 {
+				continue
+			}
 		}
+		return Leg{}, fmt.Errorf("dial %v from %v: %w", to, d.Source, stackError(err))
 	}
 }
 
-func (d StackDialer) connect(to netip.AddrPort) (Leg, tcpip.Error) {
-	addr := to.Addr().Unmap()
-	network := ipv6.ProtocolNumber
-	if addr.Is4() {
-		network = ipv4.ProtocolNumber
-	}
+func (d StackDialer) connect(to netip.AddrPort, port uint16) (Leg, tcpip.Error) {
 	wq := &waiter.Queue{}
-	ep, err := d.Stack.NewEndpoint(tcp.ProtocolNumber, network, wq)
+	ep, err := d.Stack.NewEndpoint(tcp.ProtocolNumber, network(to.Addr()), wq)
 	if err != nil {
 		return Leg{}, err
 	}
-	// Reusable, so that the port stays free for connections to other targets.
-	ep.SocketOptions().SetReuseAddress(true)
-	local := tcpip.FullAddress{NIC: dialNIC, Addr: tcpip.AddrFromSlice(d.Source.Unmap().AsSlice())}
-	if err := ep.Bind(local); err != nil {
+	ep.SocketOptions().SetReuseAddress(true) // share the port, see Start
+	if err := ep.Bind(tcpip.FullAddress{NIC: dialNIC, Addr: address(d.Source), Port: port}); err != nil {
 		ep.Close()
 		return Leg{}, err
 	}
-	remote := tcpip.FullAddress{NIC: dialNIC, Addr: tcpip.AddrFromSlice(addr.AsSlice()), Port: to.Port()}
-	err = ep.Connect(remote)
+	err = ep.Connect(tcpip.FullAddress{NIC: dialNIC, Addr: address(to.Addr()), Port: to.Port()})
 	if _, started := err.(*tcpip.ErrConnectStarted); err != nil && !started {
 		ep.Close()
 		return Leg{}, err
 	}
 	return StackLeg(ep, wq), nil
 }
+
+// network returns gVisor's number of the address family.
+func network(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Unmap().Is4() {
+		return ipv4.ProtocolNumber
+	}
+	return ipv6.ProtocolNumber
+}
+
+func address(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.Unmap().AsSlice()) }
 
 // stackError turns gVisor's kind of error into Go's.
 func stackError(err tcpip.Error) error {

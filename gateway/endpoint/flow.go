@@ -126,7 +126,7 @@ func (f *Flow) run(events uint32, w *worker) (again uint32) {
 		events = events&(evTargetHup|evTargetError) | evConsumerReadable | evTargetReadable
 	}
 	if events&evProbe != 0 {
-		f.ep.SocketOptions().SetKeepAlive(f.idle.probing.Load())
+		f.probe()
 	}
 	return f.relay(events, w)
 }

@@ -319,3 +319,5 @@ func (r *rig) dialEndpoint() tcpip.Endpoint {
 	r.t.Cleanup(leg.ep.Close)
 	return leg.ep
 }
+
+func statsOf(ep tcpip.Endpoint) *tcp.Stats { return ep.Stats().(*tcp.Stats) }

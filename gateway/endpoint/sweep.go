@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
@@ -18,6 +19,7 @@ type idleState struct {
 	segments uint32        // received from the consumer at the last look
 	active   time.Duration // when movement was last noticed
 	heard    time.Duration // when the consumer was last known to live
+	seen     bool          // there was a last look
 	probing  atomic.Bool   // the stack's keepalive is on
 }
 
@@ -64,8 +66,8 @@ func (f *Flow) look(now time.Duration) (idle bool) {
 	}
 	received := segments - s.segments
 	probing := s.probing.Load()
-	moved := bytes != s.bytes || received > 1 || received == 1 && !probing || s.active == 0
-	s.bytes, s.segments = bytes, segments
+	moved := bytes != s.bytes || received > 1 || received == 1 && !probing || !s.seen
+	s.bytes, s.segments, s.seen = bytes, segments, true
 	if moved {
 		s.active = now
 	}
@@ -87,8 +89,26 @@ func (f *Flow) setProbing(on bool) {
 	f.kick(&f.engine.queue, evProbe)
 }
 
-// dials are the flows that wait for a target to answer. They are few, so one
-// timer that looks at all of them while there are any is enough.
+// noProbe is an idle time that is never reached.
+const noProbe = 10 * 365 * 24 * time.Hour
+
+// probe makes the stack probe the consumer, or not. Once switched on, its
+// keepalive is put off rather than switched off: a gVisor keepalive timer that
+// expires while the option is off is never started again.
+func (f *Flow) probe() {
+	idle := tcpip.KeepaliveIdleOption(noProbe)
+	on := f.idle.probing.Load()
+	if on {
+		idle = tcpip.KeepaliveIdleOption(f.engine.probe.idle)
+	}
+	_ = f.ep.SetSockOpt(&idle)
+	if on {
+		f.ep.SocketOptions().SetKeepAlive(true)
+	}
+}
+
+// startDial lets a flow's dial run for a time. The flows that dial are few, so
+// one timer that looks at all of them while there are any is enough.
 func (e *Engine) startDial(f *Flow, timeout time.Duration) {
 	f.dialDue.Store(int64(e.now() + timeout))
 	e.dialMu.Lock()

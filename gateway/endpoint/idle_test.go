@@ -1,0 +1,142 @@
+package endpoint
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// manualClock is time that a test moves.
+type manualClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *manualClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *manualClock) advance(d time.Duration) {
+	c.mu.Lock()
+	c.now = c.now.Add(d)
+	c.mu.Unlock()
+}
+
+func TestIdleTimeout(t *testing.T) {
+	clock := &manualClock{now: time.Unix(1_700_000_000, 0)}
+	r := newRig(t, rigOptions{engine: Config{Now: clock.Now, KeepaliveIdle: time.Hour, SweepInterval: time.Hour}})
+	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, echo)}}, nil)
+	c := r.dial()
+	deadline(c)
+	eventually(t, "the flow is open", func() bool { return r.engine.Stats().Opened == 1 })
+	r.engine.sweep()
+	begin := clock.Now()
+	clock.advance(349 * time.Second)
+	r.engine.sweep()
+	if f := r.engine.snapshot()[0]; f.ending.Load() != 0 {
+		t.Fatal("ended before its idle timeout of 350 s")
+	}
+	clock.advance(time.Second)
+	r.engine.sweep()
+	if _, err := c.Read(make([]byte, 1)); !isReset(err) {
+		t.Errorf("read: %v, want a reset", err)
+	}
+	rec := r.ended(1)[0]
+	if rec.Reason != ReasonIdleTimeout || rec.End.Sub(begin) != DefaultIdleTimeout {
+		t.Errorf("ended because %v after %v, want %v after 350 s", rec.Reason, rec.End.Sub(begin), ReasonIdleTimeout)
+	}
+}
+
+func TestMovementRestartsIdleTimeout(t *testing.T) {
+	clock := &manualClock{now: time.Unix(1_700_000_000, 0)}
+	r := newRig(t, rigOptions{engine: Config{Now: clock.Now, KeepaliveIdle: time.Hour, SweepInterval: time.Hour}})
+	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, echo)}}, nil)
+	c := r.dial()
+	deadline(c)
+	for range 5 {
+		c.Write([]byte("x"))
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		r.engine.sweep()
+		clock.advance(349 * time.Second)
+		r.engine.sweep()
+	}
+	if s := r.engine.Stats(); s.Active != 1 {
+		t.Errorf("a flow that moves every 349 s has ended: %+v", s.Ended)
+	}
+}
+
+// shortLives makes all times a few hundred times shorter than by default.
+var shortLives = Config{
+	KeepaliveIdle:     240 * time.Millisecond,
+	KeepaliveInterval: 60 * time.Millisecond,
+	KeepaliveCount:    5,
+	SweepInterval:     20 * time.Millisecond,
+}
+
+// TestOwnProbesAreNotMovement leaves a consumer alone whose stack answers the
+// gateway's probes.
+func TestOwnProbesAreNotMovement(t *testing.T) {
+	r := newRig(t, rigOptions{engine: shortLives})
+	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, func(c *ListenerConfig) {
+		c.IdleTimeout = 1500 * time.Millisecond
+	})
+	ep := r.dialEndpoint()
+	rec := r.ended(1)[0]
+	if lived := rec.End.Sub(rec.Start); rec.Reason != ReasonIdleTimeout || lived < 1500*time.Millisecond {
+		t.Errorf("ended because %v after %v, want %v after 1.5 s", rec.Reason, lived, ReasonIdleTimeout)
+	}
+	// The handshake and the reset are two; the rest were probes.
+	if n := segmentsReceived(ep); n < 4 {
+		t.Errorf("the consumer received %d segments, want some probes among them", n)
+	}
+}
+
+// TestConsumerKeepaliveIsMovement lets the consumer's own keepalive hold the
+// flow, with periods that fall before, on and after the gateway's probes.
+func TestConsumerKeepaliveIsMovement(t *testing.T) {
+	for _, period := range []time.Duration{100, 240, 330, 480} {
+		period *= time.Millisecond
+		t.Run(period.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, rigOptions{engine: shortLives})
+			r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, func(c *ListenerConfig) {
+				c.IdleTimeout = 1200 * time.Millisecond
+			})
+			ep := r.dialEndpoint()
+			// As Linux does, and gVisor does not, probe whatever arrives.
+			ticker := time.NewTicker(period)
+			defer ticker.Stop()
+			for begin := time.Now(); time.Since(begin) < 4*1200*time.Millisecond; <-ticker.C {
+				sent := statsOf(ep).SegmentsSent.Value()
+				setKeepalive(ep, keepalive{idle: time.Millisecond, interval: noProbe, count: 100})
+				ep.SocketOptions().SetKeepAlive(true)
+				eventually(t, "a keepalive segment is sent", func() bool { return statsOf(ep).SegmentsSent.Value() > sent })
+				setKeepalive(ep, keepalive{idle: noProbe, interval: noProbe, count: 100})
+				if s := r.engine.Stats(); s.Ended != [ReasonCount]uint64{} {
+					t.Fatalf("ended after %v though the consumer sends keepalive segments", time.Since(begin))
+				}
+			}
+		})
+	}
+}
+
+func TestDeadConsumerIsFound(t *testing.T) {
+	r := newRig(t, rigOptions{engine: shortLives})
+	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, nil)
+	r.dial()
+	eventually(t, "the flow is open", func() bool { return r.engine.Stats().Opened == 1 })
+	r.wire.ends[0].setCut(true)
+	if why := r.endReason(); why != ReasonConsumerTimeout {
+		t.Errorf("ended because %v", why)
+	}
+	r.wire.ends[0].setCut(false)
+}
+
+func segmentsReceived(ep tcpip.Endpoint) uint64 { return statsOf(ep).SegmentsReceived.Value() }
