@@ -44,15 +44,15 @@ type Service struct {
 }
 
 // Publish puts t in force; the order of its lists has no meaning. The function it returns tells whether an address has
-// changed hands by that: none of the peers that held it by the longest prefix, by name, holds it so now.
+// changed hands by that: peers held it by the longest prefix, and none of these, by name, holds it so now.
 func (d *Domain) Publish(t Table) (changedHands func(netip.Addr) bool) {
 	// Inbound first: a route to a peer that the table does not know only carries answers.
 	now := compile(t)
 	before := d.table.Swap(now)
 	d.link.SetRoutes(routes(t.Peers))
 	return func(a netip.Addr) bool {
-		holding := now.holding.lookup(a)
-		return !slices.ContainsFunc(before.holding.lookup(a), func(old *Peer) bool {
+		held, holding := before.holding.lookup(a), now.holding.lookup(a)
+		return len(held) > 0 && !slices.ContainsFunc(held, func(old *Peer) bool {
 			return slices.ContainsFunc(holding, func(p *Peer) bool { return p.Name == old.Name })
 		})
 	}

@@ -13,6 +13,9 @@ const (
 	MaxIdleTimeout = 6000 * time.Second
 	MinHealthyRun  = 2
 	MaxHealthyRun  = 10
+	// MinBandwidthBPS and MaxBandwidthBPS bound a zone budget, in bits per second.
+	MinBandwidthBPS = 64_000
+	MaxBandwidthBPS = 100_000_000_000
 )
 
 // Validate reports the first thing that makes the spec impossible to apply, with the name of the
@@ -34,13 +37,20 @@ type validation struct {
 	interfaces                 map[string]netip.Addr
 	ports                      map[uint16]string
 	uids                       map[string]bool
+	nodes                      map[nodeKey]string
+}
+
+// nodeKey is an address in a domain; addresses of different domains may be equal.
+type nodeKey struct {
+	domain  string
+	address netip.Addr
 }
 
 func newValidation(g *Gateway) *validation {
 	v := &validation{
 		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{},
 		interfaces: map[string]netip.Addr{}, ports: map[uint16]string{},
-		uids: map[string]bool{},
+		uids: map[string]bool{}, nodes: map[nodeKey]string{},
 	}
 	for i := range g.Domains {
 		v.domains[g.Domains[i].Name] = true
@@ -102,11 +112,25 @@ func (v *validation) loadBalancers(g *Gateway) error {
 		if err := v.listeners(lb); err != nil {
 			return fmt.Errorf("load balancer %q: %w", lb.Name, err)
 		}
-		for _, n := range lb.Nodes {
-			if !n.Address.IsValid() || n.Zone == "" {
-				return fmt.Errorf("load balancer %q: node %v in zone %q is invalid", lb.Name, n.Address, n.Zone)
-			}
+		if err := v.loadBalancerNodes(lb); err != nil {
+			return fmt.Errorf("load balancer %q: %w", lb.Name, err)
 		}
+	}
+	return nil
+}
+
+func (v *validation) loadBalancerNodes(lb *LoadBalancer) error {
+	zones := map[string]bool{}
+	for _, n := range lb.Nodes {
+		if !usable(n.Address) || n.Zone == "" || zones[n.Zone] {
+			return fmt.Errorf("node %v in zone %q is invalid or repeated", n.Address, n.Zone)
+		}
+		zones[n.Zone] = true
+		key := nodeKey{lb.Domain, n.Address}
+		if owner, taken := v.nodes[key]; taken {
+			return fmt.Errorf("node address %v is already that of %q", n.Address, owner)
+		}
+		v.nodes[key] = lb.Name
 	}
 	return nil
 }
@@ -137,8 +161,9 @@ func (v *validation) endpoints(g *Gateway) error {
 			return fmt.Errorf("endpoint %q: name is empty or taken", e.Name)
 		}
 		names[e.Name] = true
-		if e.Bandwidth.BaselineBPS <= 0 || e.Bandwidth.MaximumBPS < e.Bandwidth.BaselineBPS {
-			return fmt.Errorf("endpoint %q: bandwidth %d to %d bit/s is no range", e.Name, e.Bandwidth.BaselineBPS, e.Bandwidth.MaximumBPS)
+		if b := e.Bandwidth; b.BaselineBPS < MinBandwidthBPS || b.MaximumBPS < b.BaselineBPS || b.MaximumBPS > MaxBandwidthBPS {
+			return fmt.Errorf("endpoint %q: bandwidth %d to %d bit/s is no range within %d to %d",
+				e.Name, b.BaselineBPS, b.MaximumBPS, MinBandwidthBPS, MaxBandwidthBPS)
 		}
 		for _, lb := range e.LoadBalancers {
 			if !v.balancers[lb] {
@@ -146,7 +171,7 @@ func (v *validation) endpoints(g *Gateway) error {
 			}
 		}
 		for _, ni := range e.Interfaces {
-			if _, taken := v.interfaces[ni.UID]; taken || ni.UID == "" || ni.Zone == "" || !usable(ni.Address) {
+			if _, taken := v.interfaces[ni.UID]; taken || !validUID(ni.UID) || ni.Zone == "" || !usable(ni.Address) {
 				return fmt.Errorf("endpoint %q: network interface %q at %v in zone %q is invalid or repeated", e.Name, ni.UID, ni.Address, ni.Zone)
 			}
 			v.interfaces[ni.UID] = ni.Address
@@ -180,6 +205,9 @@ func (v *validation) domain(d *Domain) error {
 		if other, taken := shown[addr]; taken {
 			return fmt.Errorf("exposure of %q: address %v is already that of %q", x.Interface, addr, other)
 		}
+		if node, taken := v.nodes[nodeKey{d.Name, addr}]; taken {
+			return fmt.Errorf("exposure of %q: address %v is already that of a node of %q", x.Interface, addr, node)
+		}
 		shown[addr] = x.Interface
 	}
 	for i := range d.TunnelEndpoints {
@@ -191,8 +219,8 @@ func (v *validation) domain(d *Domain) error {
 }
 
 func (v *validation) tunnelEndpoint(t *TunnelEndpoint) error {
-	if t.UID == "" || v.uids[t.UID] {
-		return errors.New("uid is empty or taken")
+	if !validUID(t.UID) || v.uids[t.UID] {
+		return errors.New("uid is invalid or taken")
 	}
 	v.uids[t.UID] = true
 	if owner, taken := v.ports[t.Port]; taken || t.Port == 0 {
@@ -233,7 +261,21 @@ func (p *Peer) validate(keys map[Key]string, prefixes map[netip.Prefix]string) e
 	return nil
 }
 
-// usable tells whether an address can be that of a network interface.
+// validUID tells whether a uid is 1 to 63 ASCII letters, digits and hyphens: it becomes part of file names.
+func validUID(uid string) bool {
+	for _, c := range []byte(uid) {
+		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return uid != "" && len(uid) <= 63
+}
+
+// reserved is 240.0.0.0/4 with the broadcast address (RFC 1112 section 4).
+var reserved = netip.PrefixFrom(netip.AddrFrom4([4]byte{240}), 4)
+
+// usable tells whether an address can be that of a network interface or a node.
 func usable(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
+	return a.IsValid() && !a.Is4In6() && a.Zone() == "" && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() &&
+		!a.IsLinkLocalUnicast() && !reserved.Contains(a)
 }

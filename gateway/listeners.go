@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"causeway/gateway/endpoint"
+)
+
+// errNotAdmitted refuses a connection that became inadmissible between its first packet and its acceptance.
+var errNotAdmitted = errors.New("peer may not use the exposure")
+
+// planListeners is what shall listen in a domain: every port of the load balancer behind every exposure. Why an
+// interface has none is noted in problems.
+func (g *Gateway) planListeners(x *index, name string, problems *problems) map[serviceKey]wantedListener {
+	plan := map[serviceKey]wantedListener{}
+	d := x.domains[name]
+	if d == nil {
+		return plan
+	}
+	for _, e := range d.Exposures {
+		n := x.interfaces[e.Interface]
+		if why := n.missing(); why != "" {
+			problems.interfaces[e.Interface] = why
+			continue
+		}
+		for _, l := range n.balancer.Listeners {
+			key := serviceKey{e.Interface, l.Port}
+			plan[key] = wantedListener{
+				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, via: e.Via,
+				idle: l.IdleTimeout, service: g.served.services[key],
+			}
+		}
+	}
+	return plan
+}
+
+// closeListeners closes those that are not planned as they are, and notes why their flows end. Flows of one that only
+// gets another idle timeout stay.
+func (g *Gateway) closeListeners(v *vpc, plan map[serviceKey]wantedListener, x *index, end *endings) {
+	for key, l := range v.listeners {
+		want, planned := plan[key]
+		if planned && want == l.want {
+			continue
+		}
+		delete(v.listeners, key)
+		if err := l.Close(); err != nil {
+			g.log.Error("closing a listener", "address", l.want.at, "error", err)
+		}
+		idleOnly := l.want
+		idleOnly.idle = want.idle
+		if planned && idleOnly == want {
+			continue
+		}
+		end.listeners[l.Listener] = endReason(key, l.want, x)
+	}
+}
+
+// endReason tells why the flows of a listener that is not wanted any more end.
+func endReason(key serviceKey, had wantedListener, x *index) endpoint.Reason {
+	n := x.interfaces[key.iface]
+	if n == nil || n.endpoint.Name != had.endpoint {
+		return endpoint.ReasonEndpointDeleted
+	}
+	if n.balancer == nil {
+		return endpoint.ReasonServiceDeleted
+	}
+	for _, l := range n.balancer.Listeners {
+		if l.Port == key.port && had.via != "" {
+			return endpoint.ReasonPeeringDeleted
+		}
+		if l.Port == key.port {
+			return endpoint.ReasonEndpointDeleted
+		}
+	}
+	return endpoint.ReasonServiceDeleted
+}
+
+// openListeners opens those that are missing. Each that cannot be opened is noted in problems and tried again later.
+func (g *Gateway) openListeners(v *vpc, plan map[serviceKey]wantedListener, problems *problems) {
+	for key, want := range plan {
+		if v.listeners[key] != nil {
+			continue
+		}
+		l, err := g.listen(v, key, want)
+		if err != nil {
+			problems.interfaces[key.iface], problems.retry = err.Error(), true
+			g.log.Error("exposure is not served", "domain", v.domain.Name(), "network_interface", key.iface, "error", err)
+			continue
+		}
+		v.listeners[key] = &listener{Listener: l, want: want}
+	}
+}
+
+func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint.Listener, error) {
+	if err := v.domain.AddAddress(want.at.Addr()); err != nil {
+		return nil, err
+	}
+	v.addresses[want.at.Addr()] = true
+	ep, queue, err := v.domain.Listen(want.at)
+	if err != nil {
+		return nil, err
+	}
+	exposed := want.at.Addr()
+	l, err := g.engine.Load().Listen(endpoint.ListenerConfig{
+		Endpoint: ep, Queue: queue,
+		Exposure: want.at, NetworkInterface: key.iface, EndpointName: want.endpoint, Via: want.via,
+		Peer: func(consumer netip.Addr) (string, bool) {
+			p, ok := v.domain.PeerOf(consumer)
+			return p.Name, ok
+		},
+		Admit: func(f endpoint.FlowKey) error {
+			if _, ok := v.domain.MayUse(f.Consumer.Addr(), exposed); !ok {
+				return errNotAdmitted
+			}
+			return nil
+		},
+		Domain: v.flows, Targets: want.service, Dialer: want.service, Guard: want.service.check,
+		Budget: g.served.interfaces[key.iface].budget, IdleTimeout: want.idle,
+	})
+	if err != nil {
+		ep.Close()
+		return nil, fmt.Errorf("expose %v: %w", want.at, err)
+	}
+	return l, nil
+}

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"causeway/gateway/balance"
+	"causeway/gateway/domain"
+	"causeway/gateway/endpoint"
+	"causeway/gateway/spec"
+)
+
+// Why a target cannot be connected to, beside the reasons of [balance.Guard].
+var (
+	errNoTarget = errors.New("no target is available")
+	// errLoop keeps a service from having an endpoint IP of its own VPC as target: the connection would enter the
+	// gateway again.
+	errLoop = errors.New("address of an endpoint in the provider's own VPC")
+	errNode = errors.New("load balancer has no node")
+)
+
+// route is how connections to the targets of a group are made: from a node of the load balancer in the
+// provider's domain, or over the underlay. It is immutable.
+type route struct {
+	group *balance.Group // nil in routes of health checks, which do not choose
+	guard *balance.Guard
+	// provider is the provider's domain, prefixes its VPC's own address ranges.
+	provider *domain.Domain
+	prefixes []netip.Prefix
+	// source is the node's address; invalid when the load balancer has none.
+	source netip.Addr
+}
+
+// inside reports whether an address is reached through the provider's domain: it belongs to the VPC, or one
+// of the VPC's peers holds it.
+func (r *route) inside(a netip.Addr) bool {
+	for _, p := range r.prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return r.provider.Holds(a)
+}
+
+// check has the last word on a target's address, whatever the API accepted.
+func (r *route) check(a netip.Addr) error {
+	a = a.Unmap()
+	if !r.inside(a) {
+		return r.guard.Underlay(a)
+	}
+	if r.provider.Exposes(a) {
+		return fmt.Errorf("target %v: %w", a, errLoop)
+	}
+	return r.guard.Domain(a)
+}
+
+// start begins a connection to a target that check let pass.
+func (r *route) start(to netip.AddrPort) (endpoint.Leg, error) {
+	if !r.inside(to.Addr().Unmap()) {
+		return endpoint.KernelDialer{}.Start(to)
+	}
+	if err := r.reachable(to); err != nil {
+		return endpoint.Leg{}, err
+	}
+	return endpoint.StackDialer{Stack: r.provider.Stack(), Source: r.source}.Start(to)
+}
+
+// reachable tells at once what a connection through the provider's domain would find out by waiting.
+func (r *route) reachable(to netip.AddrPort) error {
+	switch {
+	case !r.source.IsValid():
+		return fmt.Errorf("target %v: %w", to, errNode)
+	case !r.provider.Holds(to.Addr().Unmap()):
+		return fmt.Errorf("target %v: %w", to, domain.ErrNoPeer)
+	}
+	return nil
+}
+
+// probe makes one health check: it connects and resets.
+func (r *route) probe(ctx context.Context, to netip.AddrPort) error {
+	if err := r.check(to.Addr()); err != nil {
+		return err
+	}
+	if r.inside(to.Addr().Unmap()) {
+		if err := r.reachable(to); err != nil {
+			return err
+		}
+		return r.provider.Probe(ctx, r.source, to)
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return err
+	}
+	// A reset leaves no TIME_WAIT, of which thousands to one target would make every connect slow.
+	return errors.Join(conn.(*net.TCPConn).SetLinger(0), conn.Close())
+}
+
+// service is one port of a network interface. It stands between the endpoint engine and the route in force, which may be
+// replaced at any time: connections that begin later take the new one.
+type service struct{ route atomic.Pointer[route] }
+
+var (
+	_ endpoint.Targets = (*service)(nil)
+	_ endpoint.Dialer  = (*service)(nil)
+)
+
+// available reports whether a target could serve a connection now.
+func (s *service) available() bool { return s.route.Load().group.Available() }
+
+// Pick implements endpoint.Targets. The flow's number is its nonce: the engine never gives it twice.
+func (s *service) Pick(f endpoint.FlowKey, tried []netip.AddrPort) (endpoint.Target, error) {
+	flow := balance.Flow{Protocol: 6, Source: f.Consumer, Destination: f.Exposure, Nonce: uint32(f.ID)}
+	target, ok := s.route.Load().group.Pick(flow, tried)
+	if !ok {
+		return endpoint.Target{}, errNoTarget
+	}
+	return endpoint.Target{Addr: target}, nil
+}
+
+// Report implements endpoint.Targets.
+func (s *service) Report(t endpoint.Target, err error) {
+	if err != nil {
+		s.route.Load().group.Failed(t.Addr)
+	}
+}
+
+// Start implements endpoint.Dialer.
+func (s *service) Start(to netip.AddrPort) (endpoint.Leg, error) { return s.route.Load().start(to) }
+
+// check is an endpoint.Guard.
+func (s *service) check(a netip.Addr) error { return s.route.Load().check(a) }
+
+// probe is the pool's prober: it takes the route of any load balancer that uses the group.
+func (g *Gateway) probe(ctx context.Context, group *spec.TargetGroup, target netip.AddrPort) error {
+	r := (*g.probes.Load())[group.Name]
+	if r == nil {
+		return errNode
+	}
+	return r.probe(ctx, target)
+}

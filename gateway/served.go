@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"causeway/gateway/domain"
+	"causeway/gateway/endpoint"
+	"causeway/gateway/spec"
+	"causeway/tunnel/link"
+)
+
+// served is everything that runs. Only the holder of Gateway.applying touches it.
+type served struct {
+	domains    map[string]*vpc
+	interfaces map[string]*networkInterface
+	services   map[serviceKey]*service
+}
+
+func newServed() served {
+	return served{
+		domains: map[string]*vpc{}, interfaces: map[string]*networkInterface{}, services: map[serviceKey]*service{},
+	}
+}
+
+// vpc is one domain with what leads into it and what is shown in it.
+type vpc struct {
+	domain    *domain.Domain
+	flows     *endpoint.Domain
+	tunnels   map[string]*tunnelEndpoint
+	listeners map[serviceKey]*listener
+	addresses map[netip.Addr]bool
+	// table is what was published last, to tell whether it is to be published again.
+	table published
+}
+
+// serviceKey names one port of a network interface.
+type serviceKey struct {
+	iface string
+	port  uint16
+}
+
+// listener is a service made reachable in one domain.
+type listener struct {
+	*endpoint.Listener
+	want wantedListener
+}
+
+// wantedListener is all that a listener depends on: while it stays equal the listener is not touched.
+type wantedListener struct {
+	at       netip.AddrPort
+	endpoint string
+	via      string
+	idle     time.Duration
+	service  *service
+}
+
+// published is what a domain's table is made from.
+type published struct {
+	tunnels   []spec.TunnelEndpoint
+	exposures []spec.Exposure
+	links     map[string]*link.Port // of open devices, by uid
+	services  map[serviceKey]wantedListener
+}
+
+func (p published) equal(o published) bool {
+	return maps.Equal(p.links, o.links) && maps.Equal(p.services, o.services) &&
+		reflect.DeepEqual(p.tunnels, o.tunnels) && reflect.DeepEqual(p.exposures, o.exposures)
+}
+
+// endings are the flows that have lost what they stood on.
+type endings struct {
+	listeners map[*endpoint.Listener]endpoint.Reason
+	domains   map[*endpoint.Domain]*vpc
+	// changedHands tells of each domain whose table changed which addresses have other holders now.
+	changedHands map[*domain.Domain]func(netip.Addr) bool
+}
+
+func newEndings() *endings {
+	return &endings{
+		listeners: map[*endpoint.Listener]endpoint.Reason{}, domains: map[*endpoint.Domain]*vpc{},
+		changedHands: map[*domain.Domain]func(netip.Addr) bool{},
+	}
+}
+
+// reason says why a flow must end, or ReasonNone.
+func (e *endings) reason(f *endpoint.Flow, services map[*endpoint.Listener]*service) endpoint.Reason {
+	if why, ended := e.listeners[f.Listener()]; ended {
+		return why
+	}
+	consumer := f.Consumer().Addr()
+	if v := e.domains[f.Domain()]; v != nil {
+		if e.changedHands[v.domain](consumer) {
+			return endpoint.ReasonPeerRemoved
+		}
+		if _, may := v.domain.MayUse(consumer, f.Exposure().Addr()); !may {
+			return endpoint.ReasonPolicyChanged
+		}
+	}
+	s, target := services[f.Listener()], f.Target().Addr()
+	if s == nil || !target.IsValid() {
+		return endpoint.ReasonNone
+	}
+	r := s.route.Load()
+	if changed := e.changedHands[r.provider]; changed != nil && changed(target.Unmap()) {
+		return endpoint.ReasonTargetRemoved
+	}
+	return endpoint.ReasonNone
+}
+
+// endFlows ends the flows that have lost what they stood on.
+func (g *Gateway) endFlows(e *endings) {
+	if len(e.listeners) == 0 && len(e.changedHands) == 0 {
+		return
+	}
+	services := map[*endpoint.Listener]*service{}
+	for _, v := range g.served.domains {
+		for _, l := range v.listeners {
+			services[l.Listener] = l.want.service
+		}
+	}
+	for _, why := range []endpoint.Reason{
+		endpoint.ReasonEndpointDeleted, endpoint.ReasonServiceDeleted, endpoint.ReasonPeeringDeleted,
+		endpoint.ReasonPeerRemoved, endpoint.ReasonPolicyChanged, endpoint.ReasonTargetRemoved,
+	} {
+		n := g.engine.Load().CloseWhere(func(f *endpoint.Flow) bool { return e.reason(f, services) == why }, why)
+		if n > 0 {
+			g.log.Info("live flows ended", "reason", why.String(), "flows", n)
+		}
+	}
+}
