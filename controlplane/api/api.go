@@ -108,8 +108,6 @@ func (a *API) Register(s grpc.ServiceRegistrar) {
 	pb.RegisterVpcsServer(s, &vpcs{kernel: a.kernel})
 	pb.RegisterPeeringsServer(s, &peerings{kernel: a.kernel})
 	pb.RegisterVpnConnectionsServer(s, &vpnConnections{kernel: a.kernel})
-	pb.RegisterLoadBalancersServer(s, &loadBalancers{kernel: a.kernel})
-	pb.RegisterEndpointServicesServer(s, &endpointServices{kernel: a.kernel})
-	pb.RegisterEndpointsServer(s, &endpoints{kernel: a.kernel})
 	pb.RegisterGatewaysServer(s, &gateways{kernel: a.kernel})
+	a.registerServices(s)
 }
