@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	// writeTimeout bounds a transaction whose caller sets no earlier deadline. It is that of etcd
-	// itself for a proposal: five seconds and two elections.
-	writeTimeout = 7 * time.Second
-	// embeddedReadTimeout bounds a read of the embedded server, which has no other member to ask.
-	embeddedReadTimeout = 7 * time.Second
+	// embeddedTimeout bounds a read or write of the embedded server, which has no other member to ask.
+	// It is that of etcd itself for a proposal: five seconds and two elections.
+	embeddedTimeout = 7 * time.Second
+	// clusterWriteTimeout bounds a write to a cluster. A proposal on its way to a leader that dies is
+	// lost and would be waited for by etcd itself for seven seconds; by three there is a new leader.
+	clusterWriteTimeout = 3 * time.Second
 	// clusterReadTimeout bounds one try of a read of a cluster; the next goes to another member.
 	clusterReadTimeout = 2 * time.Second
 	clusterReadTries   = 5

@@ -16,6 +16,11 @@ const (
 	listChunk = 2000
 	// progressAfter is how long WaitRevision waits before it asks etcd how far the watch is.
 	progressAfter = 20 * time.Millisecond
+	// watchProbe is how often the watch is asked for a sign of life if it gave none by itself, and
+	// watchSilence how long it may then give none before it is begun anew: a member can be dead and
+	// keep its connections.
+	watchProbe   = 2 * time.Second
+	watchSilence = 6 * time.Second
 	// Between failed attempts to list or watch, the cache waits so long, doubling.
 	retryFirst = 50 * time.Millisecond
 	retryMost  = 2 * time.Second
@@ -72,8 +77,8 @@ func (c *Cache) WaitRevision(ctx context.Context, revision int64) (*Snapshot, er
 		case <-snap.superseded:
 		case <-timer.C:
 			// Writes outside the cache's keys, in a shared cluster, raise the revision without an
-			// event. The answer to this is one. An error shows in the watch as well.
-			_ = c.store.client.RequestProgress(c.store.watchContext(ctx))
+			// event. The answer to this is one.
+			c.store.requestProgress(c.store.watchContext(ctx))
 			timer.Reset(10 * progressAfter)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for revision %d, have %d: %w", revision, snap.revision, ctx.Err())
@@ -121,9 +126,12 @@ func (c *Cache) follow(ctx context.Context) error {
 		return err
 	}
 	c.lists.Add(1)
-	watch := c.store.client.Watch(c.store.watchContext(ctx), c.store.root, clientv3.WithPrefix(),
+	watchCtx := c.store.watchContext(ctx)
+	watch := c.store.client.Watch(watchCtx, c.store.root, clientv3.WithPrefix(),
 		clientv3.WithRev(st.revision+1), clientv3.WithProgressNotify())
-	for {
+	probe := time.NewTicker(watchProbe)
+	defer probe.Stop()
+	for heard := c.store.opts.now(); ; {
 		select {
 		case resp, open := <-watch:
 			if !open {
@@ -132,6 +140,13 @@ func (c *Cache) follow(ctx context.Context) error {
 			if err := c.apply(ctx, st, resp); err != nil {
 				return err
 			}
+			heard = c.store.opts.now()
+		case <-probe.C:
+			silence := c.store.opts.now().Sub(heard)
+			if silence > watchSilence {
+				return fmt.Errorf("watch: %w: silent for %v", ErrUnavailable, silence)
+			}
+			c.store.requestProgress(watchCtx)
 		case <-c.store.failure.done():
 			return c.store.failure.err()
 		}
@@ -215,4 +230,12 @@ func (s *Store) watchContext(ctx context.Context) context.Context {
 		return clientv3.WithRequireLeader(ctx)
 	}
 	return ctx
+}
+
+// requestProgress asks for a response that tells how far the watch is. If it cannot be sent, or is
+// not answered, the watch's silence shows it.
+func (s *Store) requestProgress(watchContext context.Context) {
+	ctx, cancel := context.WithTimeout(watchContext, watchProbe)
+	defer cancel()
+	_ = s.client.RequestProgress(ctx)
 }

@@ -61,6 +61,7 @@ func OpenCluster(ctx context.Context, cfg ClusterConfig, logger *slog.Logger, op
 		opts:          newOptions(MaxTxnOps, opts),
 		readTimeout:   clusterReadTimeout,
 		readTries:     clusterReadTries,
+		writeTimeout:  clusterWriteTimeout,
 		requireLeader: true,
 		shutdown:      func() error { return nil },
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -32,7 +33,7 @@ const (
 // It returns once the server takes writes, typically well under a second, or when ctx ends; ctx
 // does not bound the store's life. A directory that another process has open is ErrLocked; one that
 // holds something else, or what a later version wrote, is ErrForeign; damage that etcd notices on
-// opening is ErrCorrupt. etcd's own log goes to logger from level warn.
+// opening is ErrDamaged. etcd's own log goes to logger from level warn.
 func OpenEmbedded(ctx context.Context, dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 	s, err := openEmbedded(ctx, dir, logger, newOptions(EmbeddedMaxTxnOps, opts))
 	if err != nil {
@@ -57,13 +58,14 @@ func openEmbedded(ctx context.Context, dir string, logger *slog.Logger, opt opti
 		return nil, err
 	}
 	s := &Store{
-		client:      v3client.New(server.Server),
-		root:        keySpace,
-		log:         logger,
-		opts:        opt,
-		readTimeout: embeddedReadTimeout,
-		readTries:   1,
-		failure:     fail,
+		client:       v3client.New(server.Server),
+		root:         keySpace,
+		log:          logger,
+		opts:         opt,
+		readTimeout:  embeddedTimeout,
+		writeTimeout: embeddedTimeout,
+		readTries:    1,
+		failure:      fail,
 	}
 	s.shutdown = func() error { return errors.Join(stopServer(server, fail), home.release()) }
 	if err := s.prepare(ctx, "\x00"); err != nil {
@@ -108,22 +110,28 @@ func startServer(ctx context.Context, cfg *embed.Config, fail *failure) (*embed.
 	}
 	started := make(chan result, 1)
 	go func() {
-		out := result{err: ErrCorrupt}
+		out := result{err: ErrDamaged}
 		defer func() {
 			if p := recover(); p != nil {
-				out = result{err: fmt.Errorf("%w: %v", ErrCorrupt, p)}
+				out = result{err: fmt.Errorf("%w: %v", ErrDamaged, p)}
 			}
 			if cause := fail.err(); cause != nil {
-				out = result{err: fmt.Errorf("%w: %w", ErrCorrupt, cause)}
+				out = result{err: fmt.Errorf("%w: %w", ErrDamaged, cause)}
 			}
 			started <- out
 		}()
 		server, err := embed.StartEtcd(cfg)
 		out = result{server: server, err: err}
 	}()
-	out := <-started
+	var out result
+	select {
+	case out = <-started:
+	case <-fail.done():
+		// The goroutine that failed may be one that StartEtcd waits for, and then it waits forever.
+		return nil, fmt.Errorf("start etcd: %w: %w", ErrDamaged, fail.err())
+	}
 	if out.err != nil {
-		return nil, fmt.Errorf("start etcd: %w", out.err)
+		return nil, fmt.Errorf("start etcd: %w", damage(out.err))
 	}
 	select {
 	case <-out.server.Server.ReadyNotify():
@@ -133,6 +141,16 @@ func startServer(ctx context.Context, cfg *embed.Config, fail *failure) (*embed.
 	case <-ctx.Done():
 		return nil, errors.Join(fmt.Errorf("start etcd: %w", ctx.Err()), stopServer(out.server, fail))
 	}
+}
+
+// damage marks an error that the operating system did not give: what is left, once the configuration
+// is ours, is what etcd read.
+func damage(err error) error {
+	var system syscall.Errno
+	if errors.As(err, &system) || errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // stopServer stops the server and waits for it. After a failure some of its goroutines are gone

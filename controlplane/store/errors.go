@@ -40,11 +40,16 @@ var (
 	ErrPageToken = errors.New("invalid page token")
 	// ErrCorrupt says that a stored value does not decode.
 	ErrCorrupt = errors.New("stored value does not decode")
+	// ErrDamaged says that the files of an embedded store do not hold together.
+	ErrDamaged = errors.New("store is damaged")
 	// ErrLocked says that another process has the store's directory open.
 	ErrLocked = errors.New("in use by another process")
 	// ErrForeign says that a directory or key space holds something other than a Causeway store, or
 	// one written by a later version.
 	ErrForeign = errors.New("not a store of this version")
+
+	// errLeaseGone says that the lease for request records is no more; Commit takes a new one.
+	errLeaseGone = errors.New("lease not found")
 )
 
 // ConditionError names the first condition of a transaction that did not hold. Nothing was written.
@@ -102,9 +107,8 @@ func classify(err error) error {
 		return ErrExhausted
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
 		return ErrTooLarge
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		// The caller's context is alive, so this is the client being closed or a try timing out.
-		return ErrUnavailable
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return errLeaseGone
 	}
 	var server rpctypes.EtcdError
 	code := status.Code(err)
@@ -112,18 +116,14 @@ func classify(err error) error {
 		code = server.Code()
 	}
 	switch code {
+	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.OutOfRange, codes.Unimplemented:
+		return nil // a mistake of ours in the request; repeating it does not help
 	case codes.ResourceExhausted:
 		if strings.Contains(err.Error(), "larger than max") {
-			return ErrTooLarge
+			return ErrTooLarge // said by gRPC itself, with no other mark
 		}
-		return ErrUnavailable
-	case codes.Unavailable, codes.DataLoss, codes.Canceled, codes.DeadlineExceeded,
-		codes.Unauthenticated, codes.PermissionDenied, codes.Internal, codes.FailedPrecondition:
-		return ErrUnavailable
 	}
-	// Requests to an embedded server that is stopping come back without a gRPC status.
-	if msg := err.Error(); strings.Contains(msg, "etcdserver:") || strings.Contains(msg, "clientconn is closing") {
-		return ErrUnavailable
-	}
-	return nil
+	// What is left is etcd's own trouble. Not all of it carries a code: a member that is being
+	// stopped says Unknown.
+	return ErrUnavailable
 }

@@ -52,7 +52,8 @@ func (s *Store) splitKey(key string) (segment, rest string, ok bool) {
 	if !found {
 		return "", "", false
 	}
-	return strings.Cut(below, "/")
+	segment, rest, found = strings.Cut(below, "/")
+	return segment, rest, found && rest != ""
 }
 
 // checkName refuses what would make two resources share a key or a prefix: empty segments, and

@@ -117,6 +117,8 @@ type Store struct {
 	// readTimeout bounds one try of a read, readTries how many there are.
 	readTimeout time.Duration
 	readTries   int
+	// writeTimeout bounds a transaction whose caller sets no earlier deadline.
+	writeTimeout time.Duration
 	// requireLeader makes a cluster member without a leader answer at once instead of waiting.
 	requireLeader bool
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 )
@@ -150,7 +149,7 @@ func (tx *Txn) Commit(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	resp, err := tx.try(ctx)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	if errors.Is(err, errLeaseGone) {
 		// The shared lease was revoked or its store replaced. Nothing was written; take a new one.
 		tx.store.lease.Store(nil)
 		resp, err = tx.try(ctx)
@@ -179,7 +178,7 @@ func (tx *Txn) try(ctx context.Context) (resp *clientv3.TxnResponse, err error) 
 		cmps[i], reads[i] = c.cmp, c.read
 	}
 	err = tx.store.observed(ctx, "txn", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, tx.store.writeTimeout)
 		defer cancel()
 		resp, err = tx.store.client.Txn(ctx).If(cmps...).Then(writes...).Else(reads...).Commit()
 		return err
