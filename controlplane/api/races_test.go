@@ -13,8 +13,8 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
-// together runs f n times at once and counts the codes of what it gives.
-func together(n int, f func(int) error) map[codes.Code]int {
+// atOnce runs f n times at once and counts the codes of what it gives.
+func atOnce(n int, f func(int) error) map[codes.Code]int {
 	counts := map[codes.Code]int{}
 	var mu sync.Mutex
 	var running sync.WaitGroup
@@ -49,15 +49,15 @@ func TestIdenticalCreatesAtOnce(t *testing.T) {
 			return err
 		}
 	}
-	wantCounts(t, together(100, create(req)), map[codes.Code]int{codes.OK: 1, codes.AlreadyExists: 99})
+	wantCounts(t, atOnce(100, create(req)), map[codes.Code]int{codes.OK: 1, codes.AlreadyExists: 99})
 	withID := &pb.CreateVpcRequest{VpcId: "again", Vpc: req.Vpc, RequestId: "0c0ffee0-0000-4000-8000-000000000001"}
-	wantCounts(t, together(100, create(withID)), map[codes.Code]int{codes.OK: 100})
+	wantCounts(t, atOnce(100, create(withID)), map[codes.Code]int{codes.OK: 100})
 }
 
 func TestOverlappingSubnetsAtOnce(t *testing.T) {
 	l := newLab(t)
 	l.vpc(l.a, "prod", "10.0.0.0/16")
-	counts := together(40, func(n int) error {
+	counts := atOnce(40, func(n int) error {
 		_, err := l.vpcs().CreateSubnet(l.as(l.a), &pb.CreateSubnetRequest{
 			Parent: "vpcs/prod", SubnetId: fmt.Sprintf("s%d", n),
 			Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: netip.PrefixFrom(netip.MustParseAddr("10.0.0.0"), 17+n%8).String()},
@@ -70,7 +70,7 @@ func TestOverlappingSubnetsAtOnce(t *testing.T) {
 func TestSeparateSubnetsAtOnce(t *testing.T) {
 	l := newLab(t)
 	l.vpc(l.a, "prod", "10.0.0.0/16")
-	counts := together(50, func(n int) error {
+	counts := atOnce(50, func(n int) error {
 		_, err := l.vpcs().CreateSubnet(l.as(l.a), &pb.CreateSubnetRequest{
 			Parent: "vpcs/prod", SubnetId: fmt.Sprintf("s%d", n),
 			Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: fmt.Sprintf("10.0.%d.0/24", n)},
@@ -83,7 +83,7 @@ func TestSeparateSubnetsAtOnce(t *testing.T) {
 func TestAttachmentsAtOnceGetDifferentAddresses(t *testing.T) {
 	l := newLab(t)
 	subnet := l.subnet(l.vpc(l.a, "prod", "10.0.0.0/16"), "s", "10.0.0.0/25")
-	counts := together(60, func(n int) error {
+	counts := atOnce(60, func(n int) error {
 		_, err := l.vpcs().CreateAttachment(l.as(l.a), &pb.CreateAttachmentRequest{
 			Parent: subnet.GetName(), AttachmentId: fmt.Sprintf("w%d", n), Attachment: &pb.Attachment{PublicKey: newKey()},
 		})
@@ -108,7 +108,7 @@ func TestChildCreatedWhileParentIsDeleted(t *testing.T) {
 	for n := range 200 {
 		vpc := l.vpc(l.a, fmt.Sprintf("v%d", n), "10.0.0.0/16")
 		var createErr, deleteErr error
-		together(2, func(who int) error {
+		atOnce(2, func(who int) error {
 			if who == 0 {
 				_, createErr = l.vpcs().CreateSubnet(l.as(l.a), &pb.CreateSubnetRequest{
 					Parent: vpc.GetName(), SubnetId: "s", Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: "10.0.0.0/24"},
@@ -142,7 +142,7 @@ func TestReferenceMadeWhileTargetIsDeleted(t *testing.T) {
 	for n := range 100 {
 		vpc := l.vpc(l.a, fmt.Sprintf("v%d", n), "10.0.0.0/16")
 		var createErr, deleteErr error
-		together(2, func(who int) error {
+		atOnce(2, func(who int) error {
 			if who == 0 {
 				_, createErr = l.peerings().CreatePeering(l.as(l.b), &pb.CreatePeeringRequest{
 					PeeringId: fmt.Sprintf("p%d", n), Peering: &pb.Peering{Vpc: peer.GetName(), PeerVpc: vpc.GetUid()},
@@ -161,13 +161,13 @@ func TestReferenceMadeWhileTargetIsDeleted(t *testing.T) {
 func TestUpdatesAtOnceAllCount(t *testing.T) {
 	l := newLab(t)
 	vpc := l.vpc(l.a, "prod", "10.0.0.0/16")
-	counts := together(40, func(n int) error {
+	counts := atOnce(40, func(n int) error {
 		text := fmt.Sprint(n)
 		_, err := l.vpcs().UpdateVpc(l.as(l.a), &pb.UpdateVpcRequest{Vpc: &pb.Vpc{Name: vpc.GetName(), DisplayName: &text}})
 		return err
 	})
 	wantCounts(t, counts, map[codes.Code]int{codes.OK: 40})
-	counts = together(10, func(n int) error {
+	counts = atOnce(10, func(n int) error {
 		text := fmt.Sprint("etag", n)
 		stored, err := resource.Vpcs.Get(t.Context(), sharedStore, vpc.GetName())
 		if err != nil {

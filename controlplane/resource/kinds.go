@@ -24,6 +24,8 @@ var (
 	})
 	Tokens = define(definition[*pb.Token]{
 		word: "token", prefix: "tok", name: "accounts/*/tokens/*", passive: true,
+		// What is stored as the secret is its hash.
+		claims: func(t *pb.Token) []Claim { return []Claim{{ClaimToken, t.GetSecret()}} },
 	})
 	Vpcs = define(definition[*pb.Vpc]{
 		word: "VPC", prefix: "vpc", name: "accounts/*/vpcs/*",
