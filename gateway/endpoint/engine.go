@@ -100,8 +100,8 @@ type Engine struct {
 	queue  runQueue
 	poller *poller
 	// probe is the consumer's keepalive once switched on by the sweeper: the
-	// first probe follows after two sweeps, so that one look at least comes
-	// between it and the next.
+	// first probe follows shortly after the second look from then, and the
+	// next one would follow only after a third.
 	probe keepalive
 
 	lastID atomic.Uint64
@@ -146,7 +146,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 		ifaces:    make(map[string]*ifaceCounters),
 		done:      make(chan struct{}),
 	}
-	e.probe.idle = 2 * cfg.SweepInterval
+	e.probe.idle = 2*cfg.SweepInterval + cfg.SweepInterval/5
 	e.gone.L = &e.mu
 	e.queue.ready.L = &e.queue.mu
 	return e, nil

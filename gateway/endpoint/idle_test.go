@@ -72,25 +72,29 @@ func TestMovementRestartsIdleTimeout(t *testing.T) {
 	}
 }
 
-// shortLives makes all times a few hundred times shorter than by default.
+// shortLives makes all times about a hundred times shorter than by default.
+// They stay above the 500 ms within which gVisor answers one probe only.
 var shortLives = Config{
-	KeepaliveIdle:     240 * time.Millisecond,
-	KeepaliveInterval: 60 * time.Millisecond,
+	KeepaliveIdle:     700 * time.Millisecond,
+	KeepaliveInterval: 250 * time.Millisecond,
 	KeepaliveCount:    5,
-	SweepInterval:     20 * time.Millisecond,
+	SweepInterval:     40 * time.Millisecond,
 }
+
+const shortIdle = 3 * time.Second
 
 // TestOwnProbesAreNotMovement leaves a consumer alone whose stack answers the
 // gateway's probes.
 func TestOwnProbesAreNotMovement(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, rigOptions{engine: shortLives})
 	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, func(c *ListenerConfig) {
-		c.IdleTimeout = 1500 * time.Millisecond
+		c.IdleTimeout = shortIdle
 	})
 	ep := r.dialEndpoint()
 	rec := r.ended(1)[0]
-	if lived := rec.End.Sub(rec.Start); rec.Reason != ReasonIdleTimeout || lived < 1500*time.Millisecond {
-		t.Errorf("ended because %v after %v, want %v after 1.5 s", rec.Reason, lived, ReasonIdleTimeout)
+	if lived := rec.End.Sub(rec.Start); rec.Reason != ReasonIdleTimeout || lived < shortIdle {
+		t.Errorf("ended because %v after %v, want %v after %v", rec.Reason, lived, ReasonIdleTimeout, shortIdle)
 	}
 	// The handshake and the reset are two; the rest were probes.
 	if n := segmentsReceived(ep); n < 4 {
@@ -101,33 +105,37 @@ func TestOwnProbesAreNotMovement(t *testing.T) {
 // TestConsumerKeepaliveIsMovement lets the consumer's own keepalive hold the
 // flow, with periods that fall before, on and after the gateway's probes.
 func TestConsumerKeepaliveIsMovement(t *testing.T) {
-	for _, period := range []time.Duration{100, 240, 330, 480} {
+	t.Parallel()
+	for _, period := range []time.Duration{600, 700, 900, 1400} {
 		period *= time.Millisecond
 		t.Run(period.String(), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, rigOptions{engine: shortLives})
 			r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, func(c *ListenerConfig) {
-				c.IdleTimeout = 1200 * time.Millisecond
+				c.IdleTimeout = shortIdle
 			})
 			ep := r.dialEndpoint()
 			// As Linux does, and gVisor does not, probe whatever arrives.
 			ticker := time.NewTicker(period)
 			defer ticker.Stop()
-			for begin := time.Now(); time.Since(begin) < 4*1200*time.Millisecond; <-ticker.C {
+			for begin := time.Now(); time.Since(begin) < 2*shortIdle; <-ticker.C {
 				sent := statsOf(ep).SegmentsSent.Value()
 				setKeepalive(ep, keepalive{idle: time.Millisecond, interval: noProbe, count: 100})
 				ep.SocketOptions().SetKeepAlive(true)
-				eventually(t, "a keepalive segment is sent", func() bool { return statsOf(ep).SegmentsSent.Value() > sent })
+				eventually(t, "a keepalive segment is sent", func() bool {
+					if s := r.engine.Stats(); s.Ended != [ReasonCount]uint64{} {
+						t.Fatalf("ended after %v though the consumer sends keepalive segments: %v", time.Since(begin), r.ended(1))
+					}
+					return statsOf(ep).SegmentsSent.Value() > sent
+				})
 				setKeepalive(ep, keepalive{idle: noProbe, interval: noProbe, count: 100})
-				if s := r.engine.Stats(); s.Ended != [ReasonCount]uint64{} {
-					t.Fatalf("ended after %v though the consumer sends keepalive segments", time.Since(begin))
-				}
 			}
 		})
 	}
 }
 
 func TestDeadConsumerIsFound(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, rigOptions{engine: shortLives})
 	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, nil)
 	r.dial()

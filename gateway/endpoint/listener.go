@@ -21,6 +21,8 @@ const DefaultIdleTimeout = 350 * time.Second
 type ListenerConfig struct {
 	// Endpoint is a TCP endpoint in the listening state and Queue the queue
 	// it was made with. The listener owns them from a successful Listen on.
+	// Without SO_REUSEADDR set before it was bound, the port cannot be
+	// listened on again while flows accepted from it live.
 	Endpoint tcpip.Endpoint
 	Queue    *waiter.Queue
 

@@ -180,6 +180,7 @@ func (r *rig) listen(targets Targets, change func(*ListenerConfig)) *Listener {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	ep.SocketOptions().SetReuseAddress(true)
 	addr := tcpip.FullAddress{NIC: dialNIC, Addr: tcpip.AddrFromSlice(exposureAddr.AsSlice()), Port: servicePort}
 	if err := ep.Bind(addr); err != nil {
 		r.t.Fatal(err)

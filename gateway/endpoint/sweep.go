@@ -19,6 +19,7 @@ type idleState struct {
 	segments uint32        // received from the consumer at the last look
 	active   time.Duration // when movement was last noticed
 	heard    time.Duration // when the consumer was last known to live
+	due      time.Duration // when the stack sends its probe
 	seen     bool          // there was a last look
 	probing  atomic.Bool   // the stack's keepalive is on
 }
@@ -55,8 +56,10 @@ func (e *Engine) sweep() {
 //
 // Keepalive segments of the consumer count as movement, as with NLB, but the
 // answers to the gateway's own must not. So the stack's keepalive is switched
-// on only when a consumer has been silent, for one probe: of the segments that
-// arrive while it is on, the first may be the answer.
+// on only when a consumer has been silent, for one probe, shortly after a
+// look: a single segment that arrived after that look is the answer. (One of
+// the consumer's own that arrives in the fifth of a sweep between look and
+// probe is mistaken for it; its next one will do.)
 func (f *Flow) look(now time.Duration) (idle bool) {
 	s := &f.idle
 	bytes := f.ingressBytes.Load() + f.egressBytes.Load()
@@ -66,7 +69,7 @@ func (f *Flow) look(now time.Duration) (idle bool) {
 	}
 	received := segments - s.segments
 	probing := s.probing.Load()
-	moved := bytes != s.bytes || received > 1 || received == 1 && !probing || !s.seen
+	moved := bytes != s.bytes || received > 1 || received == 1 && !(probing && now >= s.due) || !s.seen
 	s.bytes, s.segments, s.seen = bytes, segments, true
 	if moved {
 		s.active = now
@@ -78,7 +81,8 @@ func (f *Flow) look(now time.Duration) (idle bool) {
 		}
 		return false
 	}
-	if !probing && now-s.heard >= f.engine.cfg.KeepaliveIdle-f.engine.probe.idle {
+	if !probing && now-s.heard >= f.engine.cfg.KeepaliveIdle-2*f.engine.cfg.SweepInterval {
+		s.due = now + f.engine.probe.idle
 		f.setProbing(true)
 	}
 	return now-s.active >= f.listener.cfg.IdleTimeout
