@@ -116,9 +116,14 @@ func get(ctx context.Context, client *http.Client, url string) (string, error) {
 
 // Grpcurl runs the pinned grpcurl inside the host and returns its standard output.
 func (h *Host) Grpcurl(ctx context.Context, args ...string) (string, error) {
-	program, err := toolPath(".tools", "github.com/fullstorydev/grpcurl/cmd/grpcurl")
+	program, err := GrpcurlProgram()
 	if err != nil {
 		return "", err
 	}
 	return h.Output(ctx, program, args...)
+}
+
+// GrpcurlProgram returns the path of the pinned grpcurl.
+func GrpcurlProgram() (string, error) {
+	return toolPath(".tools", "github.com/fullstorydev/grpcurl/cmd/grpcurl")
 }
