@@ -243,30 +243,46 @@ func ended(t testing.TB, c net.Conn) {
 // answer is a service that says its name for every byte it gets.
 func answer(t testing.TB, l net.Listener, name string) {
 	t.Helper()
-	var conns sync.WaitGroup
-	conns.Go(func() {
+	var (
+		running sync.WaitGroup
+		mu      sync.Mutex
+		open    = map[net.Conn]bool{}
+	)
+	serve := func(c net.Conn) {
+		defer c.Close()
+		var b [1]byte
+		for {
+			if _, err := c.Read(b[:]); err != nil {
+				break
+			}
+			if _, err := c.Write([]byte(name)); err != nil {
+				break
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		delete(open, c)
+	}
+	running.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			conns.Go(func() {
-				defer c.Close()
-				var b [1]byte
-				for {
-					if _, err := c.Read(b[:]); err != nil {
-						return
-					}
-					if _, err := c.Write([]byte(name)); err != nil {
-						return
-					}
-				}
-			})
+			mu.Lock()
+			open[c] = true
+			mu.Unlock()
+			running.Go(func() { serve(c) })
 		}
 	})
 	t.Cleanup(func() {
 		l.Close()
-		conns.Wait()
+		mu.Lock()
+		for c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
 	})
 }
 

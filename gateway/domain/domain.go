@@ -170,6 +170,8 @@ func (d *Domain) Listen(at netip.AddrPort) (tcpip.Endpoint, *waiter.Queue, error
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen on %v: %w", at, err)
 	}
+	// Connections of an earlier listener, in TIME_WAIT or alive, hold its port.
+	ep.SocketOptions().SetReuseAddress(true)
 	if err := ep.Bind(fullAddress(at)); err != nil {
 		ep.Close()
 		return nil, nil, fmt.Errorf("listen on %v: bind: %v", at, err)
