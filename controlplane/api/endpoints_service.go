@@ -5,6 +5,9 @@ import (
 	"errors"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
@@ -57,16 +60,20 @@ func (k *kernel) serviceByAnyName(ctx context.Context, who Caller, field, text s
 	return claim.Owner, nil
 }
 
-// publicName spells a reference to a service as endpoints keep it, if there is such a service.
+// publicName spells a reference to a service as endpoints keep it. What names no service stays as it
+// is: whether it matters is for the update to find.
 func (k *kernel) publicName(ctx context.Context, text *string) error {
 	who, err := caller(ctx)
 	if err != nil || *text == "" || strings.HasPrefix(*text, servicePrefix) {
 		return err
 	}
 	service, err := find(ctx, k, who, resource.EndpointServices, "endpoint.service_name", *text)
-	if err != nil {
-		return err
+	switch status.Code(err) {
+	case codes.OK:
+		*text = service.Value.GetServiceName()
+		return nil
+	case codes.NotFound, codes.InvalidArgument:
+		return nil
 	}
-	*text = service.Value.GetServiceName()
-	return nil
+	return err
 }

@@ -1,0 +1,241 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"causeway/controlplane/resource"
+	pb "causeway/proto/causeway/v1"
+)
+
+func seconds(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
+
+func TestTargetGroupDefaults(t *testing.T) {
+	s := newShop(t)
+	group := s.targetGroup("orders", "vpcs/partner")
+	want := &pb.TargetGroup{
+		Name: s.full("targetGroups/orders"), Uid: group.GetUid(), Vpc: s.full("vpcs/partner"), Port: 8080,
+		HealthCheck: &pb.HealthCheck{
+			Protocol: pb.HealthCheck_TCP, Interval: seconds(30), Timeout: seconds(10), HealthyThreshold: 5, UnhealthyThreshold: 2,
+		},
+		FailOpen: proto.Bool(true), State: pb.TargetGroup_PENDING,
+		Etag: group.GetEtag(), CreateTime: group.GetCreateTime(), UpdateTime: group.GetUpdateTime(),
+	}
+	if !proto.Equal(group, want) {
+		t.Errorf("created %v, want %v", group, want)
+	}
+	after, err := s.lbs.UpdateTargetGroup(s.ctx, &pb.UpdateTargetGroupRequest{TargetGroup: &pb.TargetGroup{
+		Name: group.GetUid(), FailOpen: proto.Bool(false), HealthCheck: &pb.HealthCheck{UnhealthyThreshold: 3},
+	}})
+	must(t, err)
+	want.FailOpen, want.HealthCheck.UnhealthyThreshold = proto.Bool(false), 3
+	want.Etag, want.UpdateTime = after.GetEtag(), after.GetUpdateTime()
+	if !proto.Equal(after, want) {
+		t.Errorf("updated %v, want %v", after, want)
+	}
+}
+
+func TestHealthCheckRules(t *testing.T) {
+	s := newShop(t)
+	tests := []struct {
+		name    string
+		check   *pb.HealthCheck
+		timeout time.Duration
+		field   string
+	}{
+		{"OK short interval alone", &pb.HealthCheck{Interval: seconds(5)}, 5 * time.Second, ""},
+		{"OK equal", &pb.HealthCheck{Interval: seconds(20), Timeout: seconds(20)}, 20 * time.Second, ""},
+		{"OK port", &pb.HealthCheck{Port: 9090}, 10 * time.Second, ""},
+		{"bad timeout over interval", &pb.HealthCheck{Interval: seconds(20), Timeout: seconds(21)}, 0, "target_group.health_check.timeout"},
+		{"bad timeout over default interval", &pb.HealthCheck{Timeout: seconds(31)}, 0, "target_group.health_check.timeout"},
+		{"bad interval", &pb.HealthCheck{Interval: seconds(4)}, 0, "target_group.health_check.interval"},
+		{"bad interval", &pb.HealthCheck{Interval: seconds(301)}, 0, "target_group.health_check.interval"},
+		{"bad timeout", &pb.HealthCheck{Timeout: seconds(1)}, 0, "target_group.health_check.timeout"},
+		{"bad threshold", &pb.HealthCheck{HealthyThreshold: 11}, 0, "target_group.health_check.healthy_threshold"},
+		{"bad threshold", &pb.HealthCheck{UnhealthyThreshold: 1}, 0, "target_group.health_check.unhealthy_threshold"},
+		{"bad port", &pb.HealthCheck{Port: 65536}, 0, "target_group.health_check.port"},
+	}
+	for n, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			group, err := s.lbs.CreateTargetGroup(s.ctx, &pb.CreateTargetGroupRequest{
+				TargetGroupId: fmt.Sprintf("g%d", n), TargetGroup: &pb.TargetGroup{Vpc: "vpcs/partner", Port: 80, HealthCheck: tt.check},
+			})
+			if tt.field != "" {
+				wantField(t, err, tt.field)
+				return
+			}
+			must(t, err)
+			if got := group.GetHealthCheck().GetTimeout().AsDuration(); got != tt.timeout {
+				t.Errorf("timeout %v, want %v", got, tt.timeout)
+			}
+		})
+	}
+}
+
+func (s *shop) register(group string, targets ...*pb.Target) ([]*pb.Target, error) {
+	resp, err := s.lbs.RegisterTargets(s.ctx, &pb.RegisterTargetsRequest{Name: group, Targets: targets})
+	return resp.GetTargets(), err
+}
+
+func (s *shop) deregister(group string, targets ...*pb.Target) ([]*pb.Target, error) {
+	resp, err := s.lbs.DeregisterTargets(s.ctx, &pb.DeregisterTargetsRequest{Name: group, Targets: targets})
+	return resp.GetTargets(), err
+}
+
+func at(address string, port int32) *pb.Target { return &pb.Target{IpAddress: address, Port: port} }
+
+func (s *shop) wantTargets(got []*pb.Target, want ...*pb.Target) {
+	s.t.Helper()
+	if !proto.Equal(&pb.RegisterTargetsRequest{Targets: got}, &pb.RegisterTargetsRequest{Targets: want}) {
+		s.t.Errorf("targets %v, want %v", got, want)
+	}
+	group, err := s.lbs.GetTargetGroup(s.ctx, &pb.GetTargetGroupRequest{Name: "targetGroups/orders"})
+	must(s.t, err)
+	if int(group.GetTargetCount()) != len(want) {
+		s.t.Errorf("target_count %d, want %d", group.GetTargetCount(), len(want))
+	}
+}
+
+func TestRegisterAndDeregister(t *testing.T) {
+	s := newShop(t)
+	s.targetGroup("orders", "vpcs/partner")
+	got, err := s.register("targetGroups/orders", at("192.168.7.10", 0), at("10.1.1.9", 9000))
+	must(t, err)
+	s.wantTargets(got, at("10.1.1.9", 9000), at("192.168.7.10", 8080))
+	got, err = s.register("targetGroups/orders", at("192.168.7.10", 8080), at("192.168.7.9", 0))
+	must(t, err)
+	s.wantTargets(got, at("10.1.1.9", 9000), at("192.168.7.9", 8080), at("192.168.7.10", 8080))
+	_, err = s.deregister("targetGroups/orders", at("192.168.7.10", 0), at("192.168.7.11", 0))
+	wantError(t, err, codes.NotFound, "TARGET_NOT_FOUND", "192.168.7.11:8080")
+	got, err = s.deregister("targetGroups/orders", at("192.168.7.10", 0), at("10.1.1.9", 9000))
+	must(t, err)
+	s.wantTargets(got, at("192.168.7.9", 8080))
+	got, err = s.deregister("targetGroups/orders", at("192.168.7.9", 0))
+	must(t, err)
+	s.wantTargets(got)
+}
+
+func TestRegisterTargetsRules(t *testing.T) {
+	s := newShop(t)
+	s.targetGroup("orders", "vpcs/partner")
+	_, err := s.register("targetGroups/orders", at("10.1.1.9", 0), at("127.0.0.1", 0), at("::ffff:10.0.0.1", 0), at("localhost", 0), at("10.1.1.9", 8080))
+	wantField(t, err, "targets[1].ip_address", "targets[2].ip_address", "targets[3].ip_address", "targets[4]")
+	_, err = s.register("targetGroups/orders", at("10.1.1.9", 65536))
+	wantField(t, err, "targets[0].port")
+	_, err = s.register("targetGroups/orders")
+	wantField(t, err, "targets")
+	_, err = s.register("targetGroups/none", at("10.1.1.9", 0))
+	wantError(t, err, codes.NotFound, "TARGET_GROUP_NOT_FOUND")
+	if targets, err := s.lbs.ListTargetHealth(s.ctx, &pb.ListTargetHealthRequest{Name: "targetGroups/orders"}); err != nil || len(targets.GetTargetHealth()) != 0 {
+		t.Errorf("after refusals only: %v, %v", targets, err)
+	}
+}
+
+func TestTargetsThatLoopAreRefused(t *testing.T) {
+	s := newShop(t)
+	s.offer("a")
+	s.targetGroup("orders", "vpcs/prod")
+	s.targetGroup("elsewhere", "vpcs/partner")
+	endpoint, err := s.endpoint("e", "a")
+	must(t, err)
+	address := endpoint.GetNetworkInterfaces()[0].GetIpAddress()
+	_, err = s.register("targetGroups/orders", at("10.0.1.200", 0), at(address, 0))
+	wantField(t, err, "targets[1].ip_address")
+	wantError(t, err, codes.InvalidArgument, "INVALID_FIELD", address, "endpoints/e", "loop")
+	_, err = s.register("targetGroups/elsewhere", at(address, 0))
+	must(t, err)
+}
+
+func TestTargetQuota(t *testing.T) {
+	s := newShop(t)
+	s.targetGroup("orders", "vpcs/partner")
+	var many []*pb.Target
+	for n := range maxTargets {
+		many = append(many, at(fmt.Sprintf("10.77.%d.%d", n/250, 1+n%250), 0))
+	}
+	_, err := s.register("targetGroups/orders", many...)
+	must(t, err)
+	_, err = s.register("targetGroups/orders", many[:500]...)
+	must(t, err)
+	_, err = s.register("targetGroups/orders", at("10.78.0.1", 0))
+	wantError(t, err, codes.ResourceExhausted, "QUOTA_EXCEEDED", "1000 targets per target group")
+}
+
+func TestConcurrentRegistrationsAllCount(t *testing.T) {
+	s := newShop(t)
+	s.targetGroup("orders", "vpcs/partner")
+	const callers = 20
+	var wg sync.WaitGroup
+	for n := range callers {
+		wg.Go(func() {
+			if _, err := s.register("targetGroups/orders", at(fmt.Sprintf("10.77.0.%d", n+1), 0)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	group, err := s.lbs.GetTargetGroup(s.ctx, &pb.GetTargetGroupRequest{Name: "targetGroups/orders"})
+	must(t, err)
+	if group.GetTargetCount() != callers {
+		t.Errorf("%d targets, want %d", group.GetTargetCount(), callers)
+	}
+}
+
+func TestDeletedTargetGroupHasNoTargets(t *testing.T) {
+	s := newShop(t)
+	group := s.targetGroup("orders", "vpcs/partner")
+	_, err := s.register("targetGroups/orders", at("10.1.1.9", 0))
+	must(t, err)
+	_, err = s.lbs.DeleteTargetGroup(s.ctx, &pb.DeleteTargetGroupRequest{Name: group.GetUid()})
+	must(t, err)
+	_, err = s.register("targetGroups/orders", at("10.1.1.9", 0))
+	wantError(t, err, codes.FailedPrecondition, "BEING_DELETED")
+	if kept, err := resource.Targets.Get(t.Context(), sharedStore, group.GetName()); err == nil {
+		t.Errorf("targets kept: %v", kept.Value)
+	}
+}
+
+// prober knows the health of one target.
+type prober struct{ *lab }
+
+func (p prober) TargetHealth(context.Context, string) []*pb.TargetHealth {
+	return []*pb.TargetHealth{
+		{Target: at("10.1.1.9", 8080), State: pb.TargetHealth_UNHEALTHY, Reason: "Target.FailedHealthChecks", Description: "connection refused"},
+		{Target: at("10.1.1.8", 8080), State: pb.TargetHealth_HEALTHY},
+	}
+}
+
+func TestListTargetHealth(t *testing.T) {
+	s := newShop(t)
+	s.api.kernel.observer = prober{s.lab}
+	s.targetGroup("orders", "vpcs/partner")
+	_, err := s.register("targetGroups/orders", at("10.1.1.10", 0), at("10.1.1.9", 0))
+	must(t, err)
+	health := func() []*pb.TargetHealth {
+		t.Helper()
+		resp, err := s.lbs.ListTargetHealth(s.ctx, &pb.ListTargetHealthRequest{Name: "targetGroups/orders"})
+		must(t, err)
+		return resp.GetTargetHealth()
+	}
+	for _, h := range health() {
+		if h.GetState() != pb.TargetHealth_UNUSED || h.GetReason() != "Target.NotInUse" {
+			t.Errorf("without a listener: %v", h)
+		}
+	}
+	_, err = s.loadBalancer("orders", "vpcs/partner/subnets/a")
+	must(t, err)
+	_, err = s.listener("loadBalancers/orders", 443, "targetGroups/orders")
+	must(t, err)
+	got := health()
+	if len(got) != 2 || got[0].GetState() != pb.TargetHealth_UNHEALTHY || got[0].GetTarget().GetIpAddress() != "10.1.1.9" ||
+		got[0].GetReason() != "Target.FailedHealthChecks" || got[1].GetState() != pb.TargetHealth_INITIAL {
+		t.Errorf("with a listener: %v", got)
+	}
+}
