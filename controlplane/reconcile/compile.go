@@ -22,7 +22,10 @@ type Zone struct{ Region, Name string }
 
 // result is a compiled snapshot.
 type result struct {
-	spec spec.Gateway
+	// revision is that of the snapshot. The spec's is smaller where what changed since does not concern
+	// the gateway.
+	revision int64
+	spec     spec.Gateway
 	// objects has every resource with a life that is not being deleted, by name: why it is left out,
 	// wholly or in part, or "".
 	objects map[string]string
@@ -112,7 +115,7 @@ func compile(in input, opts options) result {
 		slots:     map[slot]*device{},
 		out:       result{objects: map[string]string{}, peers: map[string]place{}},
 	}
-	c.out.spec.Revision = in.revision
+	c.out.revision, c.out.spec.Revision = in.revision, in.revision
 	for _, zone := range opts.zones {
 		c.served[zone.Name] = true
 		c.out.spec.Zones = append(c.out.spec.Zones, zone.Name)

@@ -62,10 +62,10 @@ func (r *Reconciler) condition(m resource.Message) condition {
 	if err != nil {
 		revision = 0
 	}
-	if problem := v.latest.objects[m.GetName()]; problem != "" && revision <= v.latest.spec.Revision {
+	if problem := v.latest.objects[m.GetName()]; problem != "" && revision <= v.latest.revision {
 		return condition{state: stateFailed, message: problem}
 	}
-	if v.applied != nil && revision <= v.asOf {
+	if v.applied != nil && revision <= v.applied.revision {
 		if _, known := v.applied.objects[m.GetName()]; known {
 			return condition{state: stateAvailable}
 		}

@@ -18,6 +18,9 @@ import (
 // retryAfter is how long a failed step waits for its next try when nothing else happens meanwhile.
 const retryAfter = time.Second
 
+// errNotInForce says that the gateway goes on with the spec before.
+var errNotInForce = errors.New("the newest spec is not in force")
+
 // Gateway is what reconcile asks of the data plane. Its methods are safe for concurrent use.
 type Gateway interface {
 	// Apply makes the spec the state in force before it returns. With an error it may be in force or
@@ -66,9 +69,6 @@ type Reconciler struct {
 type view struct {
 	// latest is the newest compilation, applied the newest one in force; nil before the first.
 	latest, applied *result
-	// asOf is the newest revision whose compilation is in force: later writes may have changed nothing
-	// that the gateway serves.
-	asOf int64
 }
 
 // New makes a reconciler that does nothing until [Reconciler.Run].
@@ -107,6 +107,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	}
 	retry := time.NewTimer(retryAfter)
 	defer retry.Stop()
+	last := ""
 	for {
 		snapshot := r.cfg.Cache.Snapshot()
 		again, err := r.converge(ctx, snapshot)
@@ -114,8 +115,13 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			r.log.Error("reconcile did not finish", "revision", snapshot.Revision(), "error", err)
 			again = true
+			if err.Error() != last { // it is tried every second
+				r.log.Error("reconcile did not finish", "revision", snapshot.Revision(), "error", err)
+			}
+			last = err.Error()
+		default:
+			last = ""
 		}
 		if err := r.await(ctx, snapshot, retry, again); err != nil {
 			return nil
@@ -171,22 +177,25 @@ func (r *Reconciler) converge(ctx context.Context, snapshot *store.Snapshot) (ag
 // apply hands a compilation to the gateway unless it is in force already.
 func (r *Reconciler) apply(ctx context.Context, compiled *result) error {
 	before := r.view.Load()
-	r.view.Store(&view{latest: compiled, applied: before.applied, asOf: before.asOf})
-	if before.applied == nil || !before.applied.spec.Equal(&compiled.spec) {
-		if err := compiled.spec.Validate(); err != nil {
-			return fmt.Errorf("compiled spec: %w", err)
-		}
-		err := r.cfg.Gateway.Apply(ctx, compiled.spec)
-		if r.cfg.Gateway.Status().Revision != compiled.spec.Revision {
-			return err
-		}
-		if err != nil {
-			r.log.Error("spec is in force with a fault", "revision", compiled.spec.Revision, "error", err)
-		}
-		r.log.Debug("spec applied", "revision", compiled.spec.Revision)
+	if before.applied != nil && before.applied.spec.Equal(&compiled.spec) {
+		compiled.spec.Revision = before.applied.spec.Revision
+		r.view.Store(&view{latest: compiled, applied: compiled})
+		return nil
 	}
+	r.view.Store(&view{latest: compiled, applied: before.applied})
+	if err := compiled.spec.Validate(); err != nil {
+		return fmt.Errorf("compiled spec: %w", err)
+	}
+	err := r.cfg.Gateway.Apply(ctx, compiled.spec)
+	if r.cfg.Gateway.Status().Revision != compiled.spec.Revision {
+		return errors.Join(errNotInForce, err)
+	}
+	if err != nil {
+		r.log.Error("spec is in force with a fault", "revision", compiled.spec.Revision, "error", err)
+	}
+	r.log.Debug("spec applied", "revision", compiled.spec.Revision)
 	r.refresh()
-	r.view.Store(&view{latest: compiled, applied: compiled, asOf: compiled.spec.Revision})
+	r.view.Store(&view{latest: compiled, applied: compiled})
 	r.convergedOnce.Do(func() { close(r.converged) })
 	return nil
 }
