@@ -14,13 +14,9 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
-// Idle timeouts of TCP listeners of Network Load Balancers:
+// idleTimeoutDefault is that of TCP listeners of Network Load Balancers:
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html
-const (
-	idleTimeoutDefault = 350 * time.Second
-	idleTimeoutLeast   = 60 * time.Second
-	idleTimeoutMost    = 6000 * time.Second
-)
+const idleTimeoutDefault = 350 * time.Second
 
 // maxListeners is how many listeners a load balancer may have, as in AWS:
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-limits.html
@@ -48,12 +44,6 @@ func (s *loadBalancers) CreateListener(ctx context.Context, req *pb.CreateListen
 
 func prepareListener(ctx context.Context, c *change, listener *pb.Listener) error {
 	listener.State = pb.Listener_PENDING
-	if port := listener.GetPort(); port < 1 || port > 65535 {
-		c.wrong.Add(c.path("port"), "%d is outside 1 to 65535", port)
-	}
-	if listener.GetProtocol() != pb.Listener_TCP {
-		c.wrong.Add(c.path("protocol"), "%s is not offered; use TCP", listener.GetProtocol())
-	}
 	if err := c.completeListener(ctx, listener); err != nil {
 		return err
 	}
@@ -61,7 +51,7 @@ func prepareListener(ctx context.Context, c *change, listener *pb.Listener) erro
 	if err != nil {
 		return err
 	}
-	if len(siblings) >= maxListeners {
+	if rest, _ := c.alive(siblings, nil); len(rest) >= maxListeners {
 		return quotaExceeded("listeners per load balancer", maxListeners, resource.Parent(c.name))
 	}
 	resource.Listeners.RequireUnchanged(c.tx, resource.Parent(c.name), revision)
@@ -72,9 +62,6 @@ func prepareListener(ctx context.Context, c *change, listener *pb.Listener) erro
 func (c *change) completeListener(ctx context.Context, listener *pb.Listener) error {
 	if listener.GetIdleTimeout() == nil {
 		listener.IdleTimeout = durationpb.New(idleTimeoutDefault)
-	}
-	if idle := listener.GetIdleTimeout().AsDuration(); idle < idleTimeoutLeast || idle > idleTimeoutMost {
-		c.wrong.Add(c.path("idle_timeout"), "%gs is outside %gs to %gs", idle.Seconds(), idleTimeoutLeast.Seconds(), idleTimeoutMost.Seconds())
 	}
 	spelled := listener.GetTargetGroup()
 	group, err := reference(ctx, c, resource.TargetGroups, "target_group", &listener.TargetGroup)

@@ -143,10 +143,22 @@ func TestListenerQuota(t *testing.T) {
 	_, err := s.loadBalancer("orders", "vpcs/partner/subnets/a")
 	must(t, err)
 	s.targetGroup("orders", "vpcs/partner")
-	for n := range maxListeners {
-		_, err := s.listener("loadBalancers/orders", int32(n+1), "targetGroups/orders")
-		must(t, err)
+	const callers = maxListeners + 10
+	errs := make([]error, callers)
+	var wg sync.WaitGroup
+	for n := range callers {
+		wg.Go(func() { _, errs[n] = s.listener("loadBalancers/orders", int32(n+1), "targetGroups/orders") })
 	}
-	_, err = s.listener("loadBalancers/orders", 443, "targetGroups/orders")
-	wantError(t, err, codes.ResourceExhausted, "QUOTA_EXCEEDED", "50 listeners per load balancer")
+	wg.Wait()
+	made := 0
+	for _, err := range errs {
+		if err == nil {
+			made++
+			continue
+		}
+		wantError(t, err, codes.ResourceExhausted, "QUOTA_EXCEEDED", "50 listeners per load balancer")
+	}
+	if made != maxListeners {
+		t.Errorf("%d listeners, want %d", made, maxListeners)
+	}
 }

@@ -105,10 +105,9 @@ func TestDeleteLoadBalancer(t *testing.T) {
 	_, err = s.listener("loadBalancers/orders", 80, "targetGroups/orders")
 	wantError(t, err, codes.FailedPrecondition, "BEING_DELETED", "loadBalancers/orders")
 	// The gateway has let go: reconcile removes them, and the address is free again.
-	for _, kind := range []*resource.Info{resource.Listeners.Info, resource.EndpointServices.Info, resource.LoadBalancers.Info} {
-		name := map[*resource.Info]string{resource.Listeners.Info: listener.GetName(), resource.EndpointServices.Info: s.full("endpointServices/orders"), resource.LoadBalancers.Info: lb.GetName()}[kind]
-		must(t, kind.Purge(s.ctx, sharedStore, name))
-	}
+	must(t, resource.Listeners.Purge(s.ctx, sharedStore, listener.GetName()))
+	must(t, resource.EndpointServices.Purge(s.ctx, sharedStore, s.full("endpointServices/orders")))
+	must(t, resource.LoadBalancers.Purge(s.ctx, sharedStore, lb.GetName()))
 	again, err := s.loadBalancer("orders", "vpcs/partner/subnets/a")
 	must(t, err)
 	if got := again.GetNodes()[0].GetIpAddress(); got != "10.1.1.4" {
