@@ -175,10 +175,10 @@ func recalled[T resource.Message](ctx context.Context, c *change, kind *resource
 		return none, apierr.RequestIDReused(now.ID)
 	}
 	v, err := kind.Get(ctx, c.store, seen.Name)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && !c.caller.sees(v.Value):
 		return none, notFound(kind.Info, seen.Name)
-	}
-	if err != nil {
+	case err != nil:
 		return none, err
 	}
 	return present(ctx, c.kernel, kind, v)

@@ -6,7 +6,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"causeway/controlplane/apierr"
-	"causeway/controlplane/resource"
 )
 
 // CheckRequest applies the rules of the schema to a request and gives INVALID_ARGUMENT with all that
@@ -26,6 +25,5 @@ func (a *API) CheckRequest(req proto.Message) error {
 
 // outsideResource says whether the rules of m apply although it may be a part of a resource.
 func outsideResource(m protoreflect.Message, _ protoreflect.Descriptor) bool {
-	_, isResource := m.Interface().(resource.Message)
-	return !isResource && m.Descriptor().Fields().ByName("update_mask") != nil
+	return m.Descriptor().Fields().ByName("update_mask") != nil
 }

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,9 @@ var patternUID = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9a-f]{17}$`)
 func IsID(text string) bool { return patternID.MatchString(text) }
 
 // IsUID says whether text has the form of a uid. No name has it: names contain a slash.
-func IsUID(text string) bool { return patternUID.MatchString(text) }
+func IsUID(text string) bool { return len(text) <= longestUID && patternUID.MatchString(text) }
+
+const longestUID = 32
 
 // AccountName gives the name of an account.
 func AccountName(account string) string { return "accounts/" + account }
@@ -64,7 +67,7 @@ func (i *Info) ParentPattern() string { return spell(i.pattern[:len(i.pattern)-2
 
 // below says whether resources of the kind lie below those of another, at any depth.
 func (i *Info) below(other *Info) bool {
-	return len(i.pattern) > len(other.pattern) && match(other.pattern, i.pattern[:len(other.pattern)])
+	return len(i.pattern) > len(other.pattern) && slices.Equal(other.pattern, i.pattern[:len(other.pattern)])
 }
 
 func splitName(name string) []string { return strings.Split(name, "/") }
@@ -74,7 +77,7 @@ func match(pattern, segments []string) bool {
 		return false
 	}
 	for n, want := range pattern {
-		if got := segments[n]; got != want && (want != "*" || !IsID(got)) {
+		if want == "*" && !IsID(segments[n]) || want != "*" && segments[n] != want {
 			return false
 		}
 	}
