@@ -209,8 +209,10 @@ func (h *host) open(t testing.TB, to string, want string) *gonet.TCPConn {
 }
 
 // ask makes one exchange with the service at the other end of a connection.
-func ask(c net.Conn, want string) error {
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+func ask(c net.Conn, want string) error { return askWithin(c, want, patience) }
+
+func askWithin(c net.Conn, want string, limit time.Duration) error {
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
 	if _, err := c.Write([]byte("?")); err != nil {
