@@ -76,5 +76,5 @@ func readInsidePool(ctx context.Context, s *store.Store, vpc string) (*insidePoo
 }
 
 func insideExhausted(vpc string) error {
-	return apierr.Exhausted(reasonQuotaExceeded, vpc, "VPC %q has no inside prefix left for another tunnel", vpc)
+	return apierr.Exhausted(apierr.ReasonQuotaExceeded, vpc, "VPC %q has no inside prefix left for another tunnel", vpc)
 }

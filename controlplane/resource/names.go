@@ -53,17 +53,8 @@ func (i *Info) Name(parent, id string) string {
 // Match says whether name is a full, well-formed name of the kind.
 func (i *Info) Match(name string) bool { return match(i.pattern, splitName(name)) }
 
-// MatchParent says whether name is a full, well-formed name that resources of the kind can lie
-// below.
-func (i *Info) MatchParent(name string) bool {
-	return match(i.pattern[:len(i.pattern)-2], splitName(name))
-}
-
 // Pattern gives the form of the kind's names as users write it: "accounts/{account}/vpcs/{vpc}".
 func (i *Info) Pattern() string { return spell(i.pattern) }
-
-// ParentPattern gives the form of the names that resources of the kind lie below.
-func (i *Info) ParentPattern() string { return spell(i.pattern[:len(i.pattern)-2]) }
 
 // below says whether resources of the kind lie below those of another, at any depth.
 func (i *Info) below(other *Info) bool {

@@ -153,7 +153,7 @@ func FuzzMatch(f *testing.F) {
 				continue
 			}
 			id := name[strings.LastIndexByte(name, '/')+1:]
-			if got := kind.Name(Parent(name), id); got != name || !kind.MatchParent(Parent(name)) || Account(name) == "" {
+			if got := kind.Name(Parent(name), id); got != name || !kind.Parent().Match(Parent(name)) || Account(name) == "" {
 				t.Errorf("%s: %q comes back as %q", kind.Word, name, got)
 			}
 		}
