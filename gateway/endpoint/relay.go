@@ -204,10 +204,20 @@ func (f *Flow) moderate(ep tcpip.Endpoint, d *direction, n int) {
 		d.waited = false
 		return
 	}
-	if b := f.listener.cfg.Budget; b != nil && b.LimitBitsPerSecond(shape.Ingress) < slowBitsPerSecond {
+	if b := f.listener.cfg.Budget; b != nil && ep.SocketOptions().GetReceiveBufferSize() >= receiveBuffer(b) {
 		return
 	}
 	ep.ModerateRecvBuf(n)
+}
+
+// minReceiveBuffer keeps slow classes usable over long paths.
+const minReceiveBuffer = 256 << 10
+
+// receiveBuffer returns the size beyond which the receive buffer of a flow
+// under b is of no use: half of it is advertised, a window of 100 ms at the
+// limit.
+func receiveBuffer(b *shape.Budget) int64 {
+	return max(b.LimitBitsPerSecond(shape.Ingress)/8/10*2, minReceiveBuffer)
 }
 
 // pumpKernel moves bytes out of the target's socket, each read straight into

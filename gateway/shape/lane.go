@@ -9,10 +9,10 @@ import (
 
 const (
 	// minBurst and burstTime size the credit a direction may save up while
-	// idle: enough to bridge a late timer, and little beside the windows a
-	// budget is judged by (3 % of a second is 30 ms).
+	// idle or while its timer is late: much beside the delays of a busy machine,
+	// and little beside the windows a budget is judged by (3 % of a second).
 	minBurst  = 64 << 10
-	burstTime = 8 * time.Millisecond
+	burstTime = 20 * time.Millisecond
 	// quantumTime sizes what one waiting share gets in a round, within
 	// minQuantum and maxQuantum: at low limits a full 64 KB would make the
 	// other flows wait too long, at high ones less would cost too much.
