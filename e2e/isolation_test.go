@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.zx2c4.com/wireguard/conn"
 
 	"causeway/e2e/lab"
 	"causeway/e2e/userspace"
@@ -96,11 +97,8 @@ func TestManyEqualVPCs(t *testing.T) {
 		if app.GetIpAddress() != "10.0.0.5" || address != "10.0.0.6" {
 			t.Fatalf("client %s and endpoint %s: want 10.0.0.5 and 10.0.0.6 in every VPC", app.GetIpAddress(), address)
 		}
-		var peer *userspace.Peer
-		if err := w.gateway.Do(func() (err error) {
-			peer, err = userspace.Connect(key, app.GetIpAddress(), app.GetGateway())
-			return err
-		}); err != nil {
+		peer, err := userspace.Connect(key, app.GetIpAddress(), app.GetGateway(), hostBind{conn.NewDefaultBind(), w.gateway})
+		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(peer.Close)
@@ -109,6 +107,20 @@ func TestManyEqualVPCs(t *testing.T) {
 	if err := clients.Wait(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// hostBind opens its sockets in a host, whichever goroutine of the device asks for them.
+type hostBind struct {
+	conn.Bind
+	host *lab.Host
+}
+
+func (b hostBind) Open(port uint16) (receive []conn.ReceiveFunc, actual uint16, err error) {
+	err = b.host.Do(func() error {
+		receive, actual, err = b.Bind.Open(port)
+		return err
+	})
+	return receive, actual, err
 }
 
 // serveName answers every connection with a name until the test ends.

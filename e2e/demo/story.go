@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"causeway/e2e/userspace"
@@ -90,7 +91,7 @@ func (s *story) provide(ctx context.Context) error {
 
 // serve runs the sample HTTP service on the workload: a greeting, and an endless body.
 func (s *story) serve(key wgtypes.Key, web *causewayv1.Attachment) error {
-	workload, err := userspace.Connect(key, web.GetIpAddress(), web.GetGateway())
+	workload, err := userspace.Connect(key, web.GetIpAddress(), web.GetGateway(), conn.NewDefaultBind())
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (s *story) connectSite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.site, err = userspace.Connect(key, "192.168.50.10", vpn.GetTunnels()[0].GetGateway())
+	s.site, err = userspace.Connect(key, "192.168.50.10", vpn.GetTunnels()[0].GetGateway(), conn.NewDefaultBind())
 	if err != nil {
 		return err
 	}

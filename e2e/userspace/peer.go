@@ -23,8 +23,9 @@ type Peer struct {
 	Net    *netstack.Net
 }
 
-// Connect connects with the private key to the gateway that the API named, holding address.
-func Connect(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGateway) (*Peer, error) {
+// Connect connects with the private key to the gateway that the API named, holding address. Its
+// UDP sockets are those of bind, such as conn.NewDefaultBind().
+func Connect(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGateway, bind conn.Bind) (*Peer, error) {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return nil, fmt.Errorf("read the peer's address: %w", err)
@@ -33,7 +34,7 @@ func Connect(key wgtypes.Key, address string, gateway *causewayv1.WireGuardGatew
 	if err != nil {
 		return nil, fmt.Errorf("make a userspace stack: %w", err)
 	}
-	dev := device.NewDevice(tunnel, conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
+	dev := device.NewDevice(tunnel, bind, device.NewLogger(device.LogLevelSilent, ""))
 	public, err := base64.StdEncoding.DecodeString(gateway.GetPublicKey())
 	if err != nil {
 		return nil, fmt.Errorf("read the gateway's public key: %w", err)
