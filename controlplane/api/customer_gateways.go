@@ -13,9 +13,9 @@ func (s *vpnConnections) GetCustomerGateway(ctx context.Context, req *pb.GetCust
 	return get(ctx, s.kernel, resource.CustomerGateways, req.GetName())
 }
 
-func (s *vpnConnections) ListCustomerGatewaies(ctx context.Context, req *pb.ListCustomerGatewaiesRequest) (*pb.ListCustomerGatewaiesResponse, error) {
+func (s *vpnConnections) ListCustomerGateways(ctx context.Context, req *pb.ListCustomerGatewaysRequest) (*pb.ListCustomerGatewaysResponse, error) {
 	items, next, err := list(ctx, s.kernel, resource.CustomerGateways, req.GetParent(), req.GetPageSize(), req.GetPageToken())
-	return &pb.ListCustomerGatewaiesResponse{CustomerGatewaies: items, NextPageToken: next}, err
+	return &pb.ListCustomerGatewaysResponse{CustomerGateways: items, NextPageToken: next}, err
 }
 
 func (s *vpnConnections) CreateCustomerGateway(ctx context.Context, req *pb.CreateCustomerGatewayRequest) (*pb.CustomerGateway, error) {

@@ -33,7 +33,7 @@ func (s *gateways) GetGateway(ctx context.Context, req *pb.GetGatewayRequest) (*
 	return nil, apierr.NotFound("gateway", req.GetName())
 }
 
-func (s *gateways) ListGatewaies(ctx context.Context, req *pb.ListGatewaiesRequest) (*pb.ListGatewaiesResponse, error) {
+func (s *gateways) ListGateways(ctx context.Context, req *pb.ListGatewaysRequest) (*pb.ListGatewaysResponse, error) {
 	all, err := s.all(ctx)
 	if err != nil {
 		return nil, err
@@ -46,16 +46,16 @@ func (s *gateways) ListGatewaies(ctx context.Context, req *pb.ListGatewaiesReque
 	if !ok {
 		return nil, apierr.Invalid("page_token", "was not issued for this list; leave it out to start again")
 	}
-	resp := &pb.ListGatewaiesResponse{}
+	resp := &pb.ListGatewaysResponse{}
 	for _, g := range all {
 		if g.GetName() <= after {
 			continue
 		}
-		if len(resp.Gatewaies) == size {
+		if len(resp.Gateways) == size {
 			resp.NextPageToken = encodePosition("", after)
 			break
 		}
-		resp.Gatewaies = append(resp.Gatewaies, g)
+		resp.Gateways = append(resp.Gateways, g)
 		after = g.GetName()
 	}
 	return resp, nil

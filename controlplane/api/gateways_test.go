@@ -18,9 +18,9 @@ func (r reported) Gateways(context.Context) []*pb.Gateway { return r }
 func TestGateways(t *testing.T) {
 	l := newLab(t)
 	client := pb.NewGatewaysClient(l.conn)
-	none, err := client.ListGatewaies(l.operator(), &pb.ListGatewaiesRequest{})
+	none, err := client.ListGateways(l.operator(), &pb.ListGatewaysRequest{})
 	must(t, err)
-	if len(none.GetGatewaies()) != 0 {
+	if len(none.GetGateways()) != 0 {
 		t.Errorf("without any: %v", none)
 	}
 	one, two := &pb.Gateway{Name: "gateways/one", State: pb.Gateway_AVAILABLE}, &pb.Gateway{Name: "gateways/two"}
@@ -34,15 +34,15 @@ func TestGateways(t *testing.T) {
 	wantError(t, err, codes.NotFound, "GATEWAY_NOT_FOUND")
 	_, err = client.GetGateway(l.operator(), &pb.GetGatewayRequest{Name: "one"})
 	wantField(t, err, "name")
-	first, err := client.ListGatewaies(l.operator(), &pb.ListGatewaiesRequest{PageSize: 1})
+	first, err := client.ListGateways(l.operator(), &pb.ListGatewaysRequest{PageSize: 1})
 	must(t, err)
-	second, err := client.ListGatewaies(l.operator(), &pb.ListGatewaiesRequest{PageSize: 1, PageToken: first.GetNextPageToken()})
+	second, err := client.ListGateways(l.operator(), &pb.ListGatewaysRequest{PageSize: 1, PageToken: first.GetNextPageToken()})
 	must(t, err)
-	if len(first.GetGatewaies()) != 1 || len(second.GetGatewaies()) != 1 || second.GetNextPageToken() != "" ||
-		!proto.Equal(first.GetGatewaies()[0], one) || !proto.Equal(second.GetGatewaies()[0], two) {
+	if len(first.GetGateways()) != 1 || len(second.GetGateways()) != 1 || second.GetNextPageToken() != "" ||
+		!proto.Equal(first.GetGateways()[0], one) || !proto.Equal(second.GetGateways()[0], two) {
 		t.Errorf("pages %v and %v", first, second)
 	}
-	_, err = client.ListGatewaies(l.operator(), &pb.ListGatewaiesRequest{PageToken: "x"})
+	_, err = client.ListGateways(l.operator(), &pb.ListGatewaysRequest{PageToken: "x"})
 	wantField(t, err, "page_token")
 }
 

@@ -51,7 +51,7 @@ type AccountsClient interface {
 	GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*Token, error)
 	// Lists tokens in the order of their names.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
-	// Creates a token. Its secret is in this answer and never shown again.
+	// Creates a token. Its secret is in this answer and never shown again, not even to a retry with the same request_id.
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*Token, error)
 	// Deletes a token. Calls with it are refused at once.
 	DeleteToken(ctx context.Context, in *DeleteTokenRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
@@ -175,7 +175,7 @@ type AccountsServer interface {
 	GetToken(context.Context, *GetTokenRequest) (*Token, error)
 	// Lists tokens in the order of their names.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
-	// Creates a token. Its secret is in this answer and never shown again.
+	// Creates a token. Its secret is in this answer and never shown again, not even to a retry with the same request_id.
 	CreateToken(context.Context, *CreateTokenRequest) (*Token, error)
 	// Deletes a token. Calls with it are refused at once.
 	DeleteToken(context.Context, *DeleteTokenRequest) (*emptypb.Empty, error)

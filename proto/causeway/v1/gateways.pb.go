@@ -336,8 +336,8 @@ func (x *GetGatewayRequest) GetName() string {
 	return ""
 }
 
-// Selects a page of gatewaies.
-type ListGatewaiesRequest struct {
+// Selects a page of gateways.
+type ListGatewaysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most this many are returned; 50 when zero, 1000 at most.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -347,20 +347,20 @@ type ListGatewaiesRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListGatewaiesRequest) Reset() {
-	*x = ListGatewaiesRequest{}
+func (x *ListGatewaysRequest) Reset() {
+	*x = ListGatewaysRequest{}
 	mi := &file_causeway_v1_gateways_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListGatewaiesRequest) String() string {
+func (x *ListGatewaysRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListGatewaiesRequest) ProtoMessage() {}
+func (*ListGatewaysRequest) ProtoMessage() {}
 
-func (x *ListGatewaiesRequest) ProtoReflect() protoreflect.Message {
+func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_causeway_v1_gateways_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -372,50 +372,50 @@ func (x *ListGatewaiesRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListGatewaiesRequest.ProtoReflect.Descriptor instead.
-func (*ListGatewaiesRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
+func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
 	return file_causeway_v1_gateways_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *ListGatewaiesRequest) GetPageSize() int32 {
+func (x *ListGatewaysRequest) GetPageSize() int32 {
 	if x != nil {
 		return x.PageSize
 	}
 	return 0
 }
 
-func (x *ListGatewaiesRequest) GetPageToken() string {
+func (x *ListGatewaysRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
 	}
 	return ""
 }
 
-// A page of gatewaies.
-type ListGatewaiesResponse struct {
+// A page of gateways.
+type ListGatewaysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The gatewaies of this page, in the order of their names.
-	Gatewaies []*Gateway `protobuf:"bytes,1,rep,name=gatewaies,proto3" json:"gatewaies,omitempty"`
+	// The gateways of this page, in the order of their names.
+	Gateways []*Gateway `protobuf:"bytes,1,rep,name=gateways,proto3" json:"gateways,omitempty"`
 	// Gets the next page; empty on the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListGatewaiesResponse) Reset() {
-	*x = ListGatewaiesResponse{}
+func (x *ListGatewaysResponse) Reset() {
+	*x = ListGatewaysResponse{}
 	mi := &file_causeway_v1_gateways_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListGatewaiesResponse) String() string {
+func (x *ListGatewaysResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListGatewaiesResponse) ProtoMessage() {}
+func (*ListGatewaysResponse) ProtoMessage() {}
 
-func (x *ListGatewaiesResponse) ProtoReflect() protoreflect.Message {
+func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_causeway_v1_gateways_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -427,19 +427,19 @@ func (x *ListGatewaiesResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListGatewaiesResponse.ProtoReflect.Descriptor instead.
-func (*ListGatewaiesResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
+func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
 	return file_causeway_v1_gateways_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *ListGatewaiesResponse) GetGatewaies() []*Gateway {
+func (x *ListGatewaysResponse) GetGateways() []*Gateway {
 	if x != nil {
-		return x.Gatewaies
+		return x.Gateways
 	}
 	return nil
 }
 
-func (x *ListGatewaiesResponse) GetNextPageToken() string {
+func (x *ListGatewaysResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
@@ -621,19 +621,19 @@ const file_causeway_v1_gateways_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\x04 \x01(\x03B\x03\xe0A\x03R\rreceivedBytes\x120\n" +
 	"\x11transmitted_bytes\x18\x05 \x01(\x03B\x03\xe0A\x03R\x10transmittedBytes\"7\n" +
 	"\x11GetGatewayRequest\x12\"\n" +
-	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"k\n" +
-	"\x14ListGatewaiesRequest\x12'\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"j\n" +
+	"\x13ListGatewaysRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12*\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\bR\tpageToken\"}\n" +
-	"\x15ListGatewaiesResponse\x127\n" +
-	"\tgatewaies\x18\x01 \x03(\v2\x14.causeway.v1.GatewayB\x03\xe0A\x03R\tgatewaies\x12+\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken2\xb2\x01\n" +
+	"page_token\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\bR\tpageToken\"z\n" +
+	"\x14ListGatewaysResponse\x125\n" +
+	"\bgateways\x18\x01 \x03(\v2\x14.causeway.v1.GatewayB\x03\xe0A\x03R\bgateways\x12+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken2\xaf\x01\n" +
 	"\bGateways\x12H\n" +
 	"\n" +
-	"GetGateway\x12\x1e.causeway.v1.GetGatewayRequest\x1a\x14.causeway.v1.Gateway\"\x04\x88\xb5\x18\x03\x12\\\n" +
-	"\rListGatewaies\x12!.causeway.v1.ListGatewaiesRequest\x1a\".causeway.v1.ListGatewaiesResponse\"\x04\x88\xb5\x18\x03B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"GetGateway\x12\x1e.causeway.v1.GetGatewayRequest\x1a\x14.causeway.v1.Gateway\"\x04\x88\xb5\x18\x03\x12Y\n" +
+	"\fListGateways\x12 .causeway.v1.ListGatewaysRequest\x1a!.causeway.v1.ListGatewaysResponse\"\x04\x88\xb5\x18\x03B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_gateways_proto_rawDescOnce sync.Once
@@ -654,8 +654,8 @@ var file_causeway_v1_gateways_proto_goTypes = []any{
 	(*Gateway)(nil),               // 1: causeway.v1.Gateway
 	(*TunnelEndpoint)(nil),        // 2: causeway.v1.TunnelEndpoint
 	(*GetGatewayRequest)(nil),     // 3: causeway.v1.GetGatewayRequest
-	(*ListGatewaiesRequest)(nil),  // 4: causeway.v1.ListGatewaiesRequest
-	(*ListGatewaiesResponse)(nil), // 5: causeway.v1.ListGatewaiesResponse
+	(*ListGatewaysRequest)(nil),   // 4: causeway.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),  // 5: causeway.v1.ListGatewaysResponse
 	(*Gateway_Zone)(nil),          // 6: causeway.v1.Gateway.Zone
 	(*TunnelEndpoint_Peer)(nil),   // 7: causeway.v1.TunnelEndpoint.Peer
 	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
@@ -665,12 +665,12 @@ var file_causeway_v1_gateways_proto_depIdxs = []int32{
 	2, // 1: causeway.v1.Gateway.tunnel_endpoints:type_name -> causeway.v1.TunnelEndpoint
 	0, // 2: causeway.v1.Gateway.state:type_name -> causeway.v1.Gateway.State
 	7, // 3: causeway.v1.TunnelEndpoint.peers:type_name -> causeway.v1.TunnelEndpoint.Peer
-	1, // 4: causeway.v1.ListGatewaiesResponse.gatewaies:type_name -> causeway.v1.Gateway
+	1, // 4: causeway.v1.ListGatewaysResponse.gateways:type_name -> causeway.v1.Gateway
 	8, // 5: causeway.v1.TunnelEndpoint.Peer.last_handshake_time:type_name -> google.protobuf.Timestamp
 	3, // 6: causeway.v1.Gateways.GetGateway:input_type -> causeway.v1.GetGatewayRequest
-	4, // 7: causeway.v1.Gateways.ListGatewaies:input_type -> causeway.v1.ListGatewaiesRequest
+	4, // 7: causeway.v1.Gateways.ListGateways:input_type -> causeway.v1.ListGatewaysRequest
 	1, // 8: causeway.v1.Gateways.GetGateway:output_type -> causeway.v1.Gateway
-	5, // 9: causeway.v1.Gateways.ListGatewaies:output_type -> causeway.v1.ListGatewaiesResponse
+	5, // 9: causeway.v1.Gateways.ListGateways:output_type -> causeway.v1.ListGatewaysResponse
 	8, // [8:10] is the sub-list for method output_type
 	6, // [6:8] is the sub-list for method input_type
 	6, // [6:6] is the sub-list for extension type_name

@@ -19,8 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Gateways_GetGateway_FullMethodName    = "/causeway.v1.Gateways/GetGateway"
-	Gateways_ListGatewaies_FullMethodName = "/causeway.v1.Gateways/ListGatewaies"
+	Gateways_GetGateway_FullMethodName   = "/causeway.v1.Gateways/GetGateway"
+	Gateways_ListGateways_FullMethodName = "/causeway.v1.Gateways/ListGateways"
 )
 
 // GatewaysClient is the client API for Gateways service.
@@ -31,8 +31,8 @@ const (
 type GatewaysClient interface {
 	// Returns a gateway.
 	GetGateway(ctx context.Context, in *GetGatewayRequest, opts ...grpc.CallOption) (*Gateway, error)
-	// Lists gatewaies in the order of their names.
-	ListGatewaies(ctx context.Context, in *ListGatewaiesRequest, opts ...grpc.CallOption) (*ListGatewaiesResponse, error)
+	// Lists gateways in the order of their names.
+	ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error)
 }
 
 type gatewaysClient struct {
@@ -53,10 +53,10 @@ func (c *gatewaysClient) GetGateway(ctx context.Context, in *GetGatewayRequest, 
 	return out, nil
 }
 
-func (c *gatewaysClient) ListGatewaies(ctx context.Context, in *ListGatewaiesRequest, opts ...grpc.CallOption) (*ListGatewaiesResponse, error) {
+func (c *gatewaysClient) ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListGatewaiesResponse)
-	err := c.cc.Invoke(ctx, Gateways_ListGatewaies_FullMethodName, in, out, cOpts...)
+	out := new(ListGatewaysResponse)
+	err := c.cc.Invoke(ctx, Gateways_ListGateways_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func (c *gatewaysClient) ListGatewaies(ctx context.Context, in *ListGatewaiesReq
 type GatewaysServer interface {
 	// Returns a gateway.
 	GetGateway(context.Context, *GetGatewayRequest) (*Gateway, error)
-	// Lists gatewaies in the order of their names.
-	ListGatewaies(context.Context, *ListGatewaiesRequest) (*ListGatewaiesResponse, error)
+	// Lists gateways in the order of their names.
+	ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error)
 	mustEmbedUnimplementedGatewaysServer()
 }
 
@@ -86,8 +86,8 @@ type UnimplementedGatewaysServer struct{}
 func (UnimplementedGatewaysServer) GetGateway(context.Context, *GetGatewayRequest) (*Gateway, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetGateway not implemented")
 }
-func (UnimplementedGatewaysServer) ListGatewaies(context.Context, *ListGatewaiesRequest) (*ListGatewaiesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListGatewaies not implemented")
+func (UnimplementedGatewaysServer) ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGateways not implemented")
 }
 func (UnimplementedGatewaysServer) mustEmbedUnimplementedGatewaysServer() {}
 func (UnimplementedGatewaysServer) testEmbeddedByValue()                  {}
@@ -128,20 +128,20 @@ func _Gateways_GetGateway_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Gateways_ListGatewaies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListGatewaiesRequest)
+func _Gateways_ListGateways_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGatewaysRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(GatewaysServer).ListGatewaies(ctx, in)
+		return srv.(GatewaysServer).ListGateways(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: Gateways_ListGatewaies_FullMethodName,
+		FullMethod: Gateways_ListGateways_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(GatewaysServer).ListGatewaies(ctx, req.(*ListGatewaiesRequest))
+		return srv.(GatewaysServer).ListGateways(ctx, req.(*ListGatewaysRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -158,8 +158,8 @@ var Gateways_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Gateways_GetGateway_Handler,
 		},
 		{
-			MethodName: "ListGatewaies",
-			Handler:    _Gateways_ListGatewaies_Handler,
+			MethodName: "ListGateways",
+			Handler:    _Gateways_ListGateways_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -490,8 +490,8 @@ func (x *GetCustomerGatewayRequest) GetName() string {
 	return ""
 }
 
-// Selects a page of customer gatewaies.
-type ListCustomerGatewaiesRequest struct {
+// Selects a page of customer gateways.
+type ListCustomerGatewaysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name of the account; empty means the caller's own.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
@@ -503,20 +503,20 @@ type ListCustomerGatewaiesRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListCustomerGatewaiesRequest) Reset() {
-	*x = ListCustomerGatewaiesRequest{}
+func (x *ListCustomerGatewaysRequest) Reset() {
+	*x = ListCustomerGatewaysRequest{}
 	mi := &file_causeway_v1_vpn_connections_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListCustomerGatewaiesRequest) String() string {
+func (x *ListCustomerGatewaysRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListCustomerGatewaiesRequest) ProtoMessage() {}
+func (*ListCustomerGatewaysRequest) ProtoMessage() {}
 
-func (x *ListCustomerGatewaiesRequest) ProtoReflect() protoreflect.Message {
+func (x *ListCustomerGatewaysRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_causeway_v1_vpn_connections_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -528,57 +528,57 @@ func (x *ListCustomerGatewaiesRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListCustomerGatewaiesRequest.ProtoReflect.Descriptor instead.
-func (*ListCustomerGatewaiesRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListCustomerGatewaysRequest.ProtoReflect.Descriptor instead.
+func (*ListCustomerGatewaysRequest) Descriptor() ([]byte, []int) {
 	return file_causeway_v1_vpn_connections_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *ListCustomerGatewaiesRequest) GetParent() string {
+func (x *ListCustomerGatewaysRequest) GetParent() string {
 	if x != nil {
 		return x.Parent
 	}
 	return ""
 }
 
-func (x *ListCustomerGatewaiesRequest) GetPageSize() int32 {
+func (x *ListCustomerGatewaysRequest) GetPageSize() int32 {
 	if x != nil {
 		return x.PageSize
 	}
 	return 0
 }
 
-func (x *ListCustomerGatewaiesRequest) GetPageToken() string {
+func (x *ListCustomerGatewaysRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
 	}
 	return ""
 }
 
-// A page of customer gatewaies.
-type ListCustomerGatewaiesResponse struct {
+// A page of customer gateways.
+type ListCustomerGatewaysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The customer gatewaies of this page, in the order of their names.
-	CustomerGatewaies []*CustomerGateway `protobuf:"bytes,1,rep,name=customer_gatewaies,json=customerGatewaies,proto3" json:"customer_gatewaies,omitempty"`
+	// The customer gateways of this page, in the order of their names.
+	CustomerGateways []*CustomerGateway `protobuf:"bytes,1,rep,name=customer_gateways,json=customerGateways,proto3" json:"customer_gateways,omitempty"`
 	// Gets the next page; empty on the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListCustomerGatewaiesResponse) Reset() {
-	*x = ListCustomerGatewaiesResponse{}
+func (x *ListCustomerGatewaysResponse) Reset() {
+	*x = ListCustomerGatewaysResponse{}
 	mi := &file_causeway_v1_vpn_connections_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListCustomerGatewaiesResponse) String() string {
+func (x *ListCustomerGatewaysResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListCustomerGatewaiesResponse) ProtoMessage() {}
+func (*ListCustomerGatewaysResponse) ProtoMessage() {}
 
-func (x *ListCustomerGatewaiesResponse) ProtoReflect() protoreflect.Message {
+func (x *ListCustomerGatewaysResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_causeway_v1_vpn_connections_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -590,19 +590,19 @@ func (x *ListCustomerGatewaiesResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListCustomerGatewaiesResponse.ProtoReflect.Descriptor instead.
-func (*ListCustomerGatewaiesResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListCustomerGatewaysResponse.ProtoReflect.Descriptor instead.
+func (*ListCustomerGatewaysResponse) Descriptor() ([]byte, []int) {
 	return file_causeway_v1_vpn_connections_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *ListCustomerGatewaiesResponse) GetCustomerGatewaies() []*CustomerGateway {
+func (x *ListCustomerGatewaysResponse) GetCustomerGateways() []*CustomerGateway {
 	if x != nil {
-		return x.CustomerGatewaies
+		return x.CustomerGateways
 	}
 	return nil
 }
 
-func (x *ListCustomerGatewaiesResponse) GetNextPageToken() string {
+func (x *ListCustomerGatewaysResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
@@ -1192,15 +1192,15 @@ const file_causeway_v1_vpn_connections_proto_rawDesc = "" +
 	"\x0ereceived_bytes\x18\a \x01(\x03B\x03\xe0A\x03R\rreceivedBytes\x120\n" +
 	"\x11transmitted_bytes\x18\b \x01(\x03B\x03\xe0A\x03R\x10transmittedBytes\"?\n" +
 	"\x19GetCustomerGatewayRequest\x12\"\n" +
-	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x98\x01\n" +
-	"\x1cListCustomerGatewaiesRequest\x12#\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x97\x01\n" +
+	"\x1bListCustomerGatewaysRequest\x12#\n" +
 	"\x06parent\x18\x01 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12*\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x9e\x01\n" +
-	"\x1dListCustomerGatewaiesResponse\x12P\n" +
-	"\x12customer_gatewaies\x18\x01 \x03(\v2\x1c.causeway.v1.CustomerGatewayB\x03\xe0A\x03R\x11customerGatewaies\x12+\n" +
+	"page_token\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x9b\x01\n" +
+	"\x1cListCustomerGatewaysResponse\x12N\n" +
+	"\x11customer_gateways\x18\x01 \x03(\v2\x1c.causeway.v1.CustomerGatewayB\x03\xe0A\x03R\x10customerGateways\x12+\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"\xa6\x02\n" +
 	"\x1cCreateCustomerGatewayRequest\x12#\n" +
 	"\x06parent\x18\x01 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\x06parent\x12^\n" +
@@ -1238,10 +1238,10 @@ const file_causeway_v1_vpn_connections_proto_rawDesc = "" +
 	"updateMask\"a\n" +
 	"\x1aDeleteVpnConnectionRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12\x1f\n" +
-	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag2\x85\b\n" +
+	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag2\x82\b\n" +
 	"\x0eVpnConnections\x12`\n" +
-	"\x12GetCustomerGateway\x12&.causeway.v1.GetCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x01\x12t\n" +
-	"\x15ListCustomerGatewaies\x12).causeway.v1.ListCustomerGatewaiesRequest\x1a*.causeway.v1.ListCustomerGatewaiesResponse\"\x04\x88\xb5\x18\x01\x12f\n" +
+	"\x12GetCustomerGateway\x12&.causeway.v1.GetCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x01\x12q\n" +
+	"\x14ListCustomerGateways\x12(.causeway.v1.ListCustomerGatewaysRequest\x1a).causeway.v1.ListCustomerGatewaysResponse\"\x04\x88\xb5\x18\x01\x12f\n" +
 	"\x15CreateCustomerGateway\x12).causeway.v1.CreateCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x02\x12f\n" +
 	"\x15UpdateCustomerGateway\x12).causeway.v1.UpdateCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x02\x12`\n" +
 	"\x15DeleteCustomerGateway\x12).causeway.v1.DeleteCustomerGatewayRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02\x12Z\n" +
@@ -1266,26 +1266,26 @@ func file_causeway_v1_vpn_connections_proto_rawDescGZIP() []byte {
 var file_causeway_v1_vpn_connections_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_causeway_v1_vpn_connections_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_causeway_v1_vpn_connections_proto_goTypes = []any{
-	(VpnConnection_State)(0),              // 0: causeway.v1.VpnConnection.State
-	(*CustomerGateway)(nil),               // 1: causeway.v1.CustomerGateway
-	(*VpnConnection)(nil),                 // 2: causeway.v1.VpnConnection
-	(*Tunnel)(nil),                        // 3: causeway.v1.Tunnel
-	(*GetCustomerGatewayRequest)(nil),     // 4: causeway.v1.GetCustomerGatewayRequest
-	(*ListCustomerGatewaiesRequest)(nil),  // 5: causeway.v1.ListCustomerGatewaiesRequest
-	(*ListCustomerGatewaiesResponse)(nil), // 6: causeway.v1.ListCustomerGatewaiesResponse
-	(*CreateCustomerGatewayRequest)(nil),  // 7: causeway.v1.CreateCustomerGatewayRequest
-	(*UpdateCustomerGatewayRequest)(nil),  // 8: causeway.v1.UpdateCustomerGatewayRequest
-	(*DeleteCustomerGatewayRequest)(nil),  // 9: causeway.v1.DeleteCustomerGatewayRequest
-	(*GetVpnConnectionRequest)(nil),       // 10: causeway.v1.GetVpnConnectionRequest
-	(*ListVpnConnectionsRequest)(nil),     // 11: causeway.v1.ListVpnConnectionsRequest
-	(*ListVpnConnectionsResponse)(nil),    // 12: causeway.v1.ListVpnConnectionsResponse
-	(*CreateVpnConnectionRequest)(nil),    // 13: causeway.v1.CreateVpnConnectionRequest
-	(*UpdateVpnConnectionRequest)(nil),    // 14: causeway.v1.UpdateVpnConnectionRequest
-	(*DeleteVpnConnectionRequest)(nil),    // 15: causeway.v1.DeleteVpnConnectionRequest
-	(*timestamppb.Timestamp)(nil),         // 16: google.protobuf.Timestamp
-	(*WireGuardGateway)(nil),              // 17: causeway.v1.WireGuardGateway
-	(*fieldmaskpb.FieldMask)(nil),         // 18: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),                 // 19: google.protobuf.Empty
+	(VpnConnection_State)(0),             // 0: causeway.v1.VpnConnection.State
+	(*CustomerGateway)(nil),              // 1: causeway.v1.CustomerGateway
+	(*VpnConnection)(nil),                // 2: causeway.v1.VpnConnection
+	(*Tunnel)(nil),                       // 3: causeway.v1.Tunnel
+	(*GetCustomerGatewayRequest)(nil),    // 4: causeway.v1.GetCustomerGatewayRequest
+	(*ListCustomerGatewaysRequest)(nil),  // 5: causeway.v1.ListCustomerGatewaysRequest
+	(*ListCustomerGatewaysResponse)(nil), // 6: causeway.v1.ListCustomerGatewaysResponse
+	(*CreateCustomerGatewayRequest)(nil), // 7: causeway.v1.CreateCustomerGatewayRequest
+	(*UpdateCustomerGatewayRequest)(nil), // 8: causeway.v1.UpdateCustomerGatewayRequest
+	(*DeleteCustomerGatewayRequest)(nil), // 9: causeway.v1.DeleteCustomerGatewayRequest
+	(*GetVpnConnectionRequest)(nil),      // 10: causeway.v1.GetVpnConnectionRequest
+	(*ListVpnConnectionsRequest)(nil),    // 11: causeway.v1.ListVpnConnectionsRequest
+	(*ListVpnConnectionsResponse)(nil),   // 12: causeway.v1.ListVpnConnectionsResponse
+	(*CreateVpnConnectionRequest)(nil),   // 13: causeway.v1.CreateVpnConnectionRequest
+	(*UpdateVpnConnectionRequest)(nil),   // 14: causeway.v1.UpdateVpnConnectionRequest
+	(*DeleteVpnConnectionRequest)(nil),   // 15: causeway.v1.DeleteVpnConnectionRequest
+	(*timestamppb.Timestamp)(nil),        // 16: google.protobuf.Timestamp
+	(*WireGuardGateway)(nil),             // 17: causeway.v1.WireGuardGateway
+	(*fieldmaskpb.FieldMask)(nil),        // 18: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),                // 19: google.protobuf.Empty
 }
 var file_causeway_v1_vpn_connections_proto_depIdxs = []int32{
 	16, // 0: causeway.v1.CustomerGateway.create_time:type_name -> google.protobuf.Timestamp
@@ -1296,7 +1296,7 @@ var file_causeway_v1_vpn_connections_proto_depIdxs = []int32{
 	16, // 5: causeway.v1.VpnConnection.update_time:type_name -> google.protobuf.Timestamp
 	17, // 6: causeway.v1.Tunnel.gateway:type_name -> causeway.v1.WireGuardGateway
 	16, // 7: causeway.v1.Tunnel.last_handshake_time:type_name -> google.protobuf.Timestamp
-	1,  // 8: causeway.v1.ListCustomerGatewaiesResponse.customer_gatewaies:type_name -> causeway.v1.CustomerGateway
+	1,  // 8: causeway.v1.ListCustomerGatewaysResponse.customer_gateways:type_name -> causeway.v1.CustomerGateway
 	1,  // 9: causeway.v1.CreateCustomerGatewayRequest.customer_gateway:type_name -> causeway.v1.CustomerGateway
 	1,  // 10: causeway.v1.UpdateCustomerGatewayRequest.customer_gateway:type_name -> causeway.v1.CustomerGateway
 	18, // 11: causeway.v1.UpdateCustomerGatewayRequest.update_mask:type_name -> google.protobuf.FieldMask
@@ -1305,7 +1305,7 @@ var file_causeway_v1_vpn_connections_proto_depIdxs = []int32{
 	2,  // 14: causeway.v1.UpdateVpnConnectionRequest.vpn_connection:type_name -> causeway.v1.VpnConnection
 	18, // 15: causeway.v1.UpdateVpnConnectionRequest.update_mask:type_name -> google.protobuf.FieldMask
 	4,  // 16: causeway.v1.VpnConnections.GetCustomerGateway:input_type -> causeway.v1.GetCustomerGatewayRequest
-	5,  // 17: causeway.v1.VpnConnections.ListCustomerGatewaies:input_type -> causeway.v1.ListCustomerGatewaiesRequest
+	5,  // 17: causeway.v1.VpnConnections.ListCustomerGateways:input_type -> causeway.v1.ListCustomerGatewaysRequest
 	7,  // 18: causeway.v1.VpnConnections.CreateCustomerGateway:input_type -> causeway.v1.CreateCustomerGatewayRequest
 	8,  // 19: causeway.v1.VpnConnections.UpdateCustomerGateway:input_type -> causeway.v1.UpdateCustomerGatewayRequest
 	9,  // 20: causeway.v1.VpnConnections.DeleteCustomerGateway:input_type -> causeway.v1.DeleteCustomerGatewayRequest
@@ -1315,7 +1315,7 @@ var file_causeway_v1_vpn_connections_proto_depIdxs = []int32{
 	14, // 24: causeway.v1.VpnConnections.UpdateVpnConnection:input_type -> causeway.v1.UpdateVpnConnectionRequest
 	15, // 25: causeway.v1.VpnConnections.DeleteVpnConnection:input_type -> causeway.v1.DeleteVpnConnectionRequest
 	1,  // 26: causeway.v1.VpnConnections.GetCustomerGateway:output_type -> causeway.v1.CustomerGateway
-	6,  // 27: causeway.v1.VpnConnections.ListCustomerGatewaies:output_type -> causeway.v1.ListCustomerGatewaiesResponse
+	6,  // 27: causeway.v1.VpnConnections.ListCustomerGateways:output_type -> causeway.v1.ListCustomerGatewaysResponse
 	1,  // 28: causeway.v1.VpnConnections.CreateCustomerGateway:output_type -> causeway.v1.CustomerGateway
 	1,  // 29: causeway.v1.VpnConnections.UpdateCustomerGateway:output_type -> causeway.v1.CustomerGateway
 	19, // 30: causeway.v1.VpnConnections.DeleteCustomerGateway:output_type -> google.protobuf.Empty

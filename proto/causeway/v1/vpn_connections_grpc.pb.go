@@ -21,7 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	VpnConnections_GetCustomerGateway_FullMethodName    = "/causeway.v1.VpnConnections/GetCustomerGateway"
-	VpnConnections_ListCustomerGatewaies_FullMethodName = "/causeway.v1.VpnConnections/ListCustomerGatewaies"
+	VpnConnections_ListCustomerGateways_FullMethodName  = "/causeway.v1.VpnConnections/ListCustomerGateways"
 	VpnConnections_CreateCustomerGateway_FullMethodName = "/causeway.v1.VpnConnections/CreateCustomerGateway"
 	VpnConnections_UpdateCustomerGateway_FullMethodName = "/causeway.v1.VpnConnections/UpdateCustomerGateway"
 	VpnConnections_DeleteCustomerGateway_FullMethodName = "/causeway.v1.VpnConnections/DeleteCustomerGateway"
@@ -40,8 +40,8 @@ const (
 type VpnConnectionsClient interface {
 	// Returns a customer gateway.
 	GetCustomerGateway(ctx context.Context, in *GetCustomerGatewayRequest, opts ...grpc.CallOption) (*CustomerGateway, error)
-	// Lists customer gatewaies in the order of their names.
-	ListCustomerGatewaies(ctx context.Context, in *ListCustomerGatewaiesRequest, opts ...grpc.CallOption) (*ListCustomerGatewaiesResponse, error)
+	// Lists customer gateways in the order of their names.
+	ListCustomerGateways(ctx context.Context, in *ListCustomerGatewaysRequest, opts ...grpc.CallOption) (*ListCustomerGatewaysResponse, error)
 	// Creates a customer gateway.
 	CreateCustomerGateway(ctx context.Context, in *CreateCustomerGatewayRequest, opts ...grpc.CallOption) (*CustomerGateway, error)
 	// Changes the fields of a customer gateway that update_mask names, or all that are populated.
@@ -78,10 +78,10 @@ func (c *vpnConnectionsClient) GetCustomerGateway(ctx context.Context, in *GetCu
 	return out, nil
 }
 
-func (c *vpnConnectionsClient) ListCustomerGatewaies(ctx context.Context, in *ListCustomerGatewaiesRequest, opts ...grpc.CallOption) (*ListCustomerGatewaiesResponse, error) {
+func (c *vpnConnectionsClient) ListCustomerGateways(ctx context.Context, in *ListCustomerGatewaysRequest, opts ...grpc.CallOption) (*ListCustomerGatewaysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListCustomerGatewaiesResponse)
-	err := c.cc.Invoke(ctx, VpnConnections_ListCustomerGatewaies_FullMethodName, in, out, cOpts...)
+	out := new(ListCustomerGatewaysResponse)
+	err := c.cc.Invoke(ctx, VpnConnections_ListCustomerGateways_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -176,8 +176,8 @@ func (c *vpnConnectionsClient) DeleteVpnConnection(ctx context.Context, in *Dele
 type VpnConnectionsServer interface {
 	// Returns a customer gateway.
 	GetCustomerGateway(context.Context, *GetCustomerGatewayRequest) (*CustomerGateway, error)
-	// Lists customer gatewaies in the order of their names.
-	ListCustomerGatewaies(context.Context, *ListCustomerGatewaiesRequest) (*ListCustomerGatewaiesResponse, error)
+	// Lists customer gateways in the order of their names.
+	ListCustomerGateways(context.Context, *ListCustomerGatewaysRequest) (*ListCustomerGatewaysResponse, error)
 	// Creates a customer gateway.
 	CreateCustomerGateway(context.Context, *CreateCustomerGatewayRequest) (*CustomerGateway, error)
 	// Changes the fields of a customer gateway that update_mask names, or all that are populated.
@@ -207,8 +207,8 @@ type UnimplementedVpnConnectionsServer struct{}
 func (UnimplementedVpnConnectionsServer) GetCustomerGateway(context.Context, *GetCustomerGatewayRequest) (*CustomerGateway, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCustomerGateway not implemented")
 }
-func (UnimplementedVpnConnectionsServer) ListCustomerGatewaies(context.Context, *ListCustomerGatewaiesRequest) (*ListCustomerGatewaiesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListCustomerGatewaies not implemented")
+func (UnimplementedVpnConnectionsServer) ListCustomerGateways(context.Context, *ListCustomerGatewaysRequest) (*ListCustomerGatewaysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCustomerGateways not implemented")
 }
 func (UnimplementedVpnConnectionsServer) CreateCustomerGateway(context.Context, *CreateCustomerGatewayRequest) (*CustomerGateway, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateCustomerGateway not implemented")
@@ -273,20 +273,20 @@ func _VpnConnections_GetCustomerGateway_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
-func _VpnConnections_ListCustomerGatewaies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListCustomerGatewaiesRequest)
+func _VpnConnections_ListCustomerGateways_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCustomerGatewaysRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(VpnConnectionsServer).ListCustomerGatewaies(ctx, in)
+		return srv.(VpnConnectionsServer).ListCustomerGateways(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: VpnConnections_ListCustomerGatewaies_FullMethodName,
+		FullMethod: VpnConnections_ListCustomerGateways_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(VpnConnectionsServer).ListCustomerGatewaies(ctx, req.(*ListCustomerGatewaiesRequest))
+		return srv.(VpnConnectionsServer).ListCustomerGateways(ctx, req.(*ListCustomerGatewaysRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -447,8 +447,8 @@ var VpnConnections_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _VpnConnections_GetCustomerGateway_Handler,
 		},
 		{
-			MethodName: "ListCustomerGatewaies",
-			Handler:    _VpnConnections_ListCustomerGatewaies_Handler,
+			MethodName: "ListCustomerGateways",
+			Handler:    _VpnConnections_ListCustomerGateways_Handler,
 		},
 		{
 			MethodName: "CreateCustomerGateway",
