@@ -1,63 +1,53 @@
 package controlplane
 
 import (
-	"context"
+	"errors"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/encoding"
+	grpcproto "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
-// grpc-go reports a message that does not decode as INTERNAL and, for unary methods, before any
-// interceptor runs. It is the caller's mistake, and the call is to be authenticated, counted and
-// audited like any other. registrar has such calls pass through the interceptors with an empty
-// message and the mistake in their context.
-type registrar struct{ grpc.ServiceRegistrar }
+// grpc-go answers a message that does not decode with INTERNAL, before any interceptor runs. It is
+// the caller's mistake, and the call is to be authenticated, counted and audited like any other. So
+// the codec hands such a message on, empty but for an unknown field that says what is wrong, and
+// validation refuses it.
 
-type undecodableKey struct{}
+// markField holds the mistake. It is the greatest field number there is, which no message of ours
+// uses; a caller who sends it is refused, too.
+const markField = protowire.MaxValidNumber
 
-// RegisterService implements grpc.ServiceRegistrar.
-func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	wrapped := *desc
-	wrapped.Methods = make([]grpc.MethodDesc, len(desc.Methods))
-	for i, method := range desc.Methods {
-		wrapped.Methods[i] = grpc.MethodDesc{
-			MethodName: method.MethodName,
-			Handler: func(srv any, ctx context.Context, decode func(any) error, chain grpc.UnaryServerInterceptor) (any, error) {
-				return handleDecoded(method.Handler, srv, ctx, decode, chain)
-			},
-		}
+// lenientCodec is grpc-go's codec for protocol buffers but for messages that do not decode.
+type lenientCodec struct{ encoding.CodecV2 }
+
+func newLenientCodec() lenientCodec { return lenientCodec{encoding.GetCodecV2(grpcproto.Name)} }
+
+// Unmarshal implements encoding.CodecV2.
+func (c lenientCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	err := c.CodecV2.Unmarshal(data, v)
+	m, ok := v.(proto.Message)
+	if err == nil || !ok {
+		return err
 	}
-	r.ServiceRegistrar.RegisterService(&wrapped, impl)
+	proto.Reset(m)
+	mark := protowire.AppendTag(nil, markField, protowire.BytesType)
+	m.ProtoReflect().SetUnknown(protowire.AppendString(mark, err.Error()))
+	return nil
 }
 
-func handleDecoded(handle grpc.MethodHandler, srv any, ctx context.Context, decode func(any) error, chain grpc.UnaryServerInterceptor) (any, error) {
-	var mistake error
-	lenient := func(into any) error {
-		err := decode(into)
-		if !decodingFailed(err) {
-			return err
-		}
-		mistake = err
-		if m, ok := into.(proto.Message); ok {
-			proto.Reset(m)
-		}
+// undecodable gives why a request did not decode; nil if it did.
+func undecodable(request any) error {
+	m, ok := request.(proto.Message)
+	if !ok {
 		return nil
 	}
-	return handle(srv, ctx, lenient, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if mistake != nil {
-			ctx = context.WithValue(ctx, undecodableKey{}, mistake)
-		}
-		return chain(ctx, req, info, next)
-	})
-}
-
-// decodingFailed recognises what grpc-go gives for a message it has received and cannot decode.
-func decodingFailed(err error) bool { return err != nil && status.Code(err) == codes.Internal }
-
-// undecodable gives why the request of a call did not decode; nil if it did.
-func undecodable(ctx context.Context) error {
-	err, _ := ctx.Value(undecodableKey{}).(error)
-	return err
+	unknown := m.ProtoReflect().GetUnknown()
+	number, kind, n := protowire.ConsumeTag(unknown)
+	if n < 0 || number != markField || kind != protowire.BytesType {
+		return nil
+	}
+	reason, _ := protowire.ConsumeString(unknown[n:])
+	return errors.New(reason)
 }

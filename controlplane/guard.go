@@ -107,11 +107,8 @@ func (c *chain) limit(ctx context.Context, _ string, _ any, next func(context.Co
 	return next(ctx)
 }
 
-// validate checks a request against the schema.
+// validate refuses a request that did not decode or violates the schema.
 func (c *chain) validate(ctx context.Context, method string, request any, next func(context.Context) error) error {
-	if err := undecodable(ctx); err != nil {
-		return malformed(err)
-	}
 	if err := c.check(method, request); err != nil {
 		return err
 	}
@@ -119,15 +116,13 @@ func (c *chain) validate(ctx context.Context, method string, request any, next f
 }
 
 func (c *chain) check(method string, request any) error {
-	m, ok := request.(proto.Message)
-	if !ok || standard(method) {
-		return nil
+	if err := undecodable(request); err != nil {
+		return apierr.Invalid("request", "does not decode: %v", err)
 	}
-	return c.services.CheckRequest(m)
-}
-
-func malformed(err error) error {
-	return apierr.Invalid("request", "does not decode: %s", status.Convert(err).Message())
+	if m, ok := request.(proto.Message); ok && !standard(method) {
+		return c.services.CheckRequest(m)
+	}
+	return nil
 }
 
 // validateStream checks every message that a stream receives.
@@ -142,11 +137,7 @@ type checkedStream struct {
 
 // RecvMsg implements grpc.ServerStream.
 func (s *checkedStream) RecvMsg(m any) error {
-	err := s.ServerStream.RecvMsg(m)
-	switch {
-	case decodingFailed(err):
-		return malformed(err)
-	case err != nil:
+	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
 	return s.check(m)

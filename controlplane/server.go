@@ -116,11 +116,12 @@ func (s *Server) init() error {
 	s.metrics = chain.metrics
 	s.grpc = grpc.NewServer(append(limits(),
 		grpc.Creds(security),
+		grpc.ForceServerCodecV2(newLenientCodec()),
 		grpc.ChainUnaryInterceptor(chain.unary()...),
 		grpc.ChainStreamInterceptor(chain.stream()...),
 	)...)
-	s.cfg.Services.Register(registrar{s.grpc})
-	grpc_health_v1.RegisterHealthServer(registrar{s.grpc}, s.health)
+	s.cfg.Services.Register(s.grpc)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	var err error
 	if chain.access, err = newAccessMap(s.grpc.GetServiceInfo()); err != nil {
