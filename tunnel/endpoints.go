@@ -106,7 +106,7 @@ func (s *endpointStore) save(state *deviceState) error {
 
 const (
 	// saveInterval is how soon a changed endpoint is on disk.
-	saveInterval = time.Second
+	saveInterval = 250 * time.Millisecond
 	// saveShare bounds what looking for changes may cost: one part in so many of the time.
 	saveShare = 200
 )

@@ -127,8 +127,10 @@ func (c *Cache) follow(ctx context.Context) error {
 	}
 	c.lists.Add(1)
 	watchCtx := c.store.watchContext(ctx)
+	// From the listed revision, not from the next: etcd answers no progress request of a stream on
+	// which a watch still waits for a revision to come, and an idle store would seem dead.
 	watch := c.store.client.Watch(watchCtx, c.store.root, clientv3.WithPrefix(),
-		clientv3.WithRev(st.revision+1), clientv3.WithProgressNotify())
+		clientv3.WithRev(st.revision), clientv3.WithProgressNotify())
 	probe := time.NewTicker(watchProbe)
 	defer probe.Stop()
 	for heard := c.store.opts.now(); ; {
@@ -164,7 +166,9 @@ func (c *Cache) apply(ctx context.Context, st *state, resp clientv3.WatchRespons
 		return nil
 	}
 	for _, ev := range resp.Events {
-		st.event(ev)
+		if ev.Kv.ModRevision > st.revision {
+			st.event(ev)
+		}
 	}
 	revision := resp.Header.Revision
 	if len(resp.Events) > 0 {
