@@ -80,8 +80,10 @@ func embeddedConfig(home *home, opt options, logger *zapLogger) *embed.Config {
 	cfg.Dir = home.data()
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger.zap)
 
-	cfg.ListenPeerUrls = socketURL(home.sockets, "peer.sock")
-	cfg.ListenClientUrls = socketURL(home.sockets, "client.sock")
+	// etcd takes a peer's socket from the URL's host alone. Without one the kernel would choose an
+	// abstract name, which every user of the machine may connect to.
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "unix", Host: filepath.Join(home.sockets, "peer.sock")}}
+	cfg.ListenClientUrls = []url.URL{{Scheme: "unix", Path: filepath.Join(home.sockets, "client.sock")}}
 	member, _ := url.Parse(memberURL)
 	cfg.AdvertisePeerUrls = []url.URL{*member}
 	cfg.AdvertiseClientUrls = []url.URL{*member}
@@ -95,10 +97,6 @@ func embeddedConfig(home *home, opt options, logger *zapLogger) *embed.Config {
 	cfg.AutoCompactionMode = embed.CompactorModePeriodic
 	cfg.AutoCompactionRetention = compactEvery
 	return cfg
-}
-
-func socketURL(folder, name string) []url.URL {
-	return []url.URL{{Scheme: "unix", Path: filepath.Join(folder, name)}}
 }
 
 // startServer runs embed.StartEtcd on a goroutine of its own: on some damage etcd ends the goroutine
