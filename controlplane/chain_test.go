@@ -204,7 +204,7 @@ func TestReflectionNeedsAToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = alpha.Send(&reflectionalpha.ServerReflectionRequest{
+		_ = alpha.Send(&reflectionalpha.ServerReflectionRequest{ //nolint:staticcheck // deprecated, and what older grpcurl speaks
 			MessageRequest: &reflectionalpha.ServerReflectionRequest_ListServices{},
 		})
 		if _, err := alpha.Recv(); status.Code(err) != want {

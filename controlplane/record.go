@@ -98,14 +98,14 @@ func (c *chain) auditCall(ctx context.Context, method string, request any, next 
 		level = slog.LevelDebug // probes
 	}
 	r := recordOf(ctx)
-	c.audit.LogAttrs(ctx, level, "api call",
-		slog.String("caller", r.caller.Name),
-		slog.String("account", r.caller.Account),
-		slog.String("method", method),
-		slog.String("resource", resourceName(request)),
-		slog.String("code", status.Code(err).String()),
-		slog.Duration("duration", time.Since(start)),
-		slog.String("request_id", r.id),
+	c.audit.Log(ctx, level, "api call",
+		"caller", r.caller.Name,
+		"account", r.caller.Account,
+		"method", method,
+		"resource", resourceName(request),
+		"code", status.Code(err).String(),
+		"duration", time.Since(start),
+		"request_id", r.id,
 	)
 	return err
 }

@@ -105,7 +105,7 @@ type rig struct {
 
 func startRig(t *testing.T, s *services, change func(*Config)) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cw") // short, for the socket's path
+	dir, err := os.MkdirTemp("", "cw") //nolint:usetesting // t.TempDir is too long for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.listeners {
 		s.log.Info("api listens", "network", l.Addr().Network(), "address", l.Addr().String())
 		run.Go(func() error {
-			if err := s.grpc.Serve(l); err != nil {
+			if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve api on %s: %w", l.Addr(), err)
 			}
 			return nil

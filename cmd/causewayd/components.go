@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -19,8 +20,8 @@ func runComponents(ctx context.Context, components ...component) error {
 	group, ctx := errgroup.WithContext(ctx)
 	after := make(chan struct{})
 	close(after)
-	for i := len(components) - 1; i >= 0; i-- {
-		c, later, done := components[i], after, make(chan struct{})
+	for _, c := range slices.Backward(components) {
+		later, done := after, make(chan struct{})
 		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		group.Go(func() error {
 			defer close(done)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -43,24 +44,23 @@ const greeting = "hello from a private service"
 func openShop(s *site) *shop {
 	s.t.Helper()
 	shop := &shop{site: s, conn: s.dialSocket(), web: newKey(s.t), app: newKey(s.t)}
-	ctx := s.t.Context()
 	for _, vpc := range []string{"prod", "partner"} {
-		must(s, pb.NewVpcsClient(shop.conn).CreateVpc, ctx, &pb.CreateVpcRequest{
+		must(s, pb.NewVpcsClient(shop.conn).CreateVpc, &pb.CreateVpcRequest{
 			VpcId: vpc, Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: "10.0.0.0/16"},
 		})
-		must(s, pb.NewVpcsClient(shop.conn).CreateSubnet, ctx, &pb.CreateSubnetRequest{
+		must(s, pb.NewVpcsClient(shop.conn).CreateSubnet, &pb.CreateSubnetRequest{
 			Parent: "vpcs/" + vpc, SubnetId: "a",
 			Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: "10.0.1.0/24"},
 		})
 	}
 	for id, key := range map[string]wgtypes.Key{"prod": shop.app, "partner": shop.web} {
-		must(s, pb.NewVpcsClient(shop.conn).CreateAttachment, ctx, &pb.CreateAttachmentRequest{
+		must(s, pb.NewVpcsClient(shop.conn).CreateAttachment, &pb.CreateAttachmentRequest{
 			Parent: "vpcs/" + id + "/subnets/a", AttachmentId: "app",
 			Attachment: &pb.Attachment{PublicKey: key.PublicKey().String()},
 		})
 	}
 	shop.publish()
-	endpoint := must(s, pb.NewEndpointsClient(shop.conn).CreateEndpoint, ctx, &pb.CreateEndpointRequest{
+	endpoint := must(s, pb.NewEndpointsClient(shop.conn).CreateEndpoint, &pb.CreateEndpointRequest{
 		Parent: "vpcs/prod", EndpointId: "orders",
 		Endpoint: &pb.Endpoint{ServiceName: "endpointServices/orders", Subnets: []string{"vpcs/prod/subnets/a"}},
 	})
@@ -70,24 +70,24 @@ func openShop(s *site) *shop {
 
 func (s *shop) publish() {
 	s.t.Helper()
-	ctx, balancers := s.t.Context(), pb.NewLoadBalancersClient(s.conn)
-	must(s.site, balancers.CreateTargetGroup, ctx, &pb.CreateTargetGroupRequest{
+	balancers := pb.NewLoadBalancersClient(s.conn)
+	must(s.site, balancers.CreateTargetGroup, &pb.CreateTargetGroupRequest{
 		TargetGroupId: "orders",
 		TargetGroup: &pb.TargetGroup{Vpc: "vpcs/partner", Port: 8080, HealthCheck: &pb.HealthCheck{
 			Interval: durationpb.New(5 * time.Second), Timeout: durationpb.New(2 * time.Second),
 		}},
 	})
-	must(s.site, balancers.RegisterTargets, ctx, &pb.RegisterTargetsRequest{
+	must(s.site, balancers.RegisterTargets, &pb.RegisterTargetsRequest{
 		Name: "targetGroups/orders", Targets: []*pb.Target{{IpAddress: "10.0.1.4"}},
 	})
-	must(s.site, balancers.CreateLoadBalancer, ctx, &pb.CreateLoadBalancerRequest{
+	must(s.site, balancers.CreateLoadBalancer, &pb.CreateLoadBalancerRequest{
 		LoadBalancerId: "orders", LoadBalancer: &pb.LoadBalancer{Subnets: []string{"vpcs/partner/subnets/a"}},
 	})
-	must(s.site, balancers.CreateListener, ctx, &pb.CreateListenerRequest{
+	must(s.site, balancers.CreateListener, &pb.CreateListenerRequest{
 		Parent:   "loadBalancers/orders",
 		Listener: &pb.Listener{Port: 80, Protocol: pb.Listener_TCP, TargetGroup: "targetGroups/orders"},
 	})
-	must(s.site, pb.NewEndpointServicesClient(s.conn).CreateEndpointService, ctx, &pb.CreateEndpointServiceRequest{
+	must(s.site, pb.NewEndpointServicesClient(s.conn).CreateEndpointService, &pb.CreateEndpointServiceRequest{
 		EndpointServiceId: "orders",
 		EndpointService:   &pb.EndpointService{LoadBalancers: []string{"loadBalancers/orders"}},
 	})
@@ -130,7 +130,7 @@ func (s *shop) attach(vpc string, key wgtypes.Key) *userspace.Peer {
 		}
 		return err
 	})
-	peer, err := userspace.Connect(key, a.GetIpAddress(), a.GetGateway())
+	peer, err := userspace.Connect(key, a.GetIpAddress(), a.GetGateway(), conn.NewDefaultBind())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -158,21 +158,20 @@ func (s *shop) fetch() error {
 // durable gives what must survive: names, uids, addresses, keys and endpoints.
 func (s *shop) durable() []byte {
 	s.t.Helper()
-	ctx := s.t.Context()
 	var text bytes.Buffer
 	for _, vpc := range []string{"prod", "partner"} {
-		a := must(s.site, pb.NewVpcsClient(s.conn).GetAttachment, ctx, &pb.GetAttachmentRequest{
+		a := must(s.site, pb.NewVpcsClient(s.conn).GetAttachment, &pb.GetAttachmentRequest{
 			Name: "vpcs/" + vpc + "/subnets/a/attachments/app",
 		})
 		a.LastHandshakeTime = nil
 		fmt.Fprintln(&text, encode(s.t, a))
 	}
-	e := must(s.site, pb.NewEndpointsClient(s.conn).GetEndpoint, ctx, &pb.GetEndpointRequest{Name: "vpcs/prod/endpoints/orders"})
+	e := must(s.site, pb.NewEndpointsClient(s.conn).GetEndpoint, &pb.GetEndpointRequest{Name: "vpcs/prod/endpoints/orders"})
 	for _, ni := range e.GetNetworkInterfaces() {
 		ni.Bandwidth, ni.ActiveFlows = nil, 0
 	}
 	fmt.Fprintln(&text, encode(s.t, e))
-	fmt.Fprintln(&text, encode(s.t, must(s.site, pb.NewLoadBalancersClient(s.conn).ListListeners, ctx, &pb.ListListenersRequest{Parent: "loadBalancers/orders"})))
+	fmt.Fprintln(&text, encode(s.t, must(s.site, pb.NewLoadBalancersClient(s.conn).ListListeners, &pb.ListListenersRequest{Parent: "loadBalancers/orders"})))
 	return text.Bytes()
 }
 
@@ -194,9 +193,9 @@ func newKey(t *testing.T) wgtypes.Key {
 	return key
 }
 
-func must[Q, A any](s *site, call func(context.Context, Q, ...grpc.CallOption) (A, error), ctx context.Context, request Q) A {
+func must[Q, A any](s *site, call func(context.Context, Q, ...grpc.CallOption) (A, error), request Q) A {
 	s.t.Helper()
-	answer, err := call(ctx, request)
+	answer, err := call(s.t.Context(), request)
 	if err != nil {
 		s.t.Fatalf("%T: %v", request, err)
 	}
@@ -252,11 +251,11 @@ func TestStory(t *testing.T) {
 func (s *shop) checkTLS() {
 	s.t.Helper()
 	ctx := s.t.Context()
-	token := must(s.site, pb.NewAccountsClient(s.conn).CreateToken, ctx, &pb.CreateTokenRequest{
+	token := must(s.site, pb.NewAccountsClient(s.conn).CreateToken, &pb.CreateTokenRequest{
 		TokenId: "viewer", Token: &pb.Token{Role: pb.Token_VIEWER},
 	})
 	viewer := s.dialTLS(token.GetSecret())
-	if list := must(s.site, pb.NewVpcsClient(viewer).ListVpcs, ctx, &pb.ListVpcsRequest{}); len(list.GetVpcs()) != 2 {
+	if list := must(s.site, pb.NewVpcsClient(viewer).ListVpcs, &pb.ListVpcsRequest{}); len(list.GetVpcs()) != 2 {
 		s.t.Errorf("over TLS there are VPCs %v, want two", list.GetVpcs())
 	}
 	_, err := pb.NewVpcsClient(viewer).DeleteVpc(ctx, &pb.DeleteVpcRequest{Name: "vpcs/prod"})

@@ -266,7 +266,7 @@ func TestUnrelatedWritesAreNotApplied(t *testing.T) {
 	})
 	_, before := r.gateway.current()
 	v, err := resource.Attachments.Modify(t.Context(), r.store, attachment, func(m *pb.Attachment) (bool, error) {
-		m.DisplayName = proto.String("x")
+		m.DisplayName = new("x")
 		return true, nil
 	})
 	if err != nil {
