@@ -13,11 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
-	"golang.zx2c4.com/wireguard/tun/tuntest"
 )
 
 func TestNewRefuses(t *testing.T) {
-	good := Config{Name: "wg0", PrivateKey: NewPrivateKey(), TUN: tuntest.NewChannelTUN().TUN()}
+	good := Config{Name: "wg0", PrivateKey: NewPrivateKey(), TUN: newTUN().TUN()}
 	for name, change := range map[string]func(*Config){
 		"no name":       func(c *Config) { c.Name = "" },
 		"a long name":   func(c *Config) { c.Name = "sixteen-letters." },
@@ -37,7 +36,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestStartError(t *testing.T) {
 	n := startNode(t, Config{})
-	d, err := New(Config{Name: "wg1", PrivateKey: NewPrivateKey(), TUN: tuntest.NewChannelTUN().TUN(), Listen: n.addr(t)})
+	d, err := New(Config{Name: "wg1", PrivateKey: NewPrivateKey(), TUN: newTUN().TUN(), Listen: n.addr(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,13 +51,12 @@ func TestStartError(t *testing.T) {
 
 // Close in every state of life, and twice.
 func TestClose(t *testing.T) {
-	fresh := func() (*Device, *tuntest.ChannelTUN) {
-		tun := tuntest.NewChannelTUN()
-		d, err := New(Config{Name: "wg0", PrivateKey: NewPrivateKey(), TUN: tun.TUN(), Listen: netip.AddrPortFrom(loopback, 0)})
+	fresh := func() *Device {
+		d, err := New(Config{Name: "wg0", PrivateKey: NewPrivateKey(), TUN: newTUN().TUN(), Listen: netip.AddrPortFrom(loopback, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return d, tun
+		return d
 	}
 	closeTwice := func(d *Device) {
 		t.Helper()
@@ -74,16 +72,16 @@ func TestClose(t *testing.T) {
 			t.Errorf("Run after Close: %v", err)
 		}
 	}
-	d, _ := fresh()
+	d := fresh()
 	closeTwice(d)
 
-	d, _ = fresh()
+	d = fresh()
 	if err := errors.Join(d.Start(), d.Start()); err != nil {
 		t.Error(err)
 	}
 	closeTwice(d)
 
-	d, _ = fresh()
+	d = fresh()
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(context.Background()) }()
 	eventually(t, 5*time.Second, "the device has a port", func() bool { return status(t, d).Port != 0 })
@@ -92,10 +90,9 @@ func TestClose(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 
-	d, tun := fresh()
+	d = fresh()
 	go func() { ended <- d.Run(context.Background()) }()
 	eventually(t, 5*time.Second, "the device has a port", func() bool { return status(t, d).Port != 0 })
-	_ = tun
 	d.wg.Close() // as WireGuard does when its tun device fails
 	if err := <-ended; err == nil {
 		t.Error("Run returned nil although the tun device had ended")
@@ -116,7 +113,7 @@ func TestRestartCallsPeersBack(t *testing.T) {
 	setPeers(t, gateway.Device, peers...)
 
 	// A stock client: wireguard-go as it is, which knows the gateway's address and nothing else.
-	tun := tuntest.NewChannelTUN()
+	tun := newTUN()
 	client := device.NewDevice(tun.TUN(), conn.NewStdNetBind(), device.NewLogger(device.LogLevelSilent, ""))
 	defer client.Close()
 	if err := client.IpcSet(deviceConfig(clientKey, 0) + "public_key=" + gateway.PublicKey().hex() +
@@ -147,7 +144,7 @@ func TestRestartCallsPeersBack(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	gateway = &node{tun: tuntest.NewChannelTUN()}
+	gateway = &node{tun: newTUN()}
 	cfg.TUN = gateway.tun.TUN()
 	restarted := startNode(t, cfg)
 	start := time.Now()

@@ -39,10 +39,17 @@ type node struct {
 	running sync.WaitGroup
 }
 
+// newTUN returns a TUN that does not bring its device up by itself, before it is configured.
+func newTUN() *tuntest.ChannelTUN {
+	c := tuntest.NewChannelTUN()
+	<-c.TUN().Events()
+	return c
+}
+
 // startNode runs a device until the test ends or kill is called.
 func startNode(t testing.TB, cfg Config) *node {
 	t.Helper()
-	n := &node{tun: tuntest.NewChannelTUN()}
+	n := &node{tun: newTUN()}
 	if cfg.TUN == nil {
 		cfg.TUN = n.tun.TUN()
 	}

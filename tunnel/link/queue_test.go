@@ -58,7 +58,7 @@ func TestQueueWaitEndsWithRoom(t *testing.T) {
 		sent.Go(func() { sendOut(t, l, dataPacket()) })
 		synctest.Wait()
 		time.Sleep(100 * time.Millisecond) // of the bubble's clock
-		r := newReader(2, 2000) // with more room it might find the third in the same call
+		r := newReader(2, 2000)            // with more room it might find the third in the same call
 		if n := len(r.read(t, p)); n != 2 {
 			t.Errorf("read %d packets, want 2", n)
 		}
