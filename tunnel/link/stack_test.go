@@ -169,11 +169,12 @@ func TestStacksThroughLinks(t *testing.T) {
 				})
 			}
 			flows.Wait()
-			for _, l := range p.links {
+			for i, l := range p.links {
+				l.Close() // counters stand still from here on
 				c := l.Counters()
 				checkBalance(t, c)
 				if c.DeliveredPackets == 0 || c.OutPackets == 0 {
-					t.Errorf("nothing passed: %+v", c)
+					t.Errorf("link %d: nothing passed: %+v", i, c)
 				}
 			}
 		})
