@@ -97,7 +97,7 @@ func (c *compiler) vpnConnections() {
 		if err != nil {
 			return fmt.Errorf("customer gateway %q: %w", m.GetCustomerGateway(), err)
 		}
-		routes, err := c.siteRoutes(d, m.GetStaticRoutes())
+		routes, err := siteRoutes(d, m.GetStaticRoutes())
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (c *compiler) vpnConnections() {
 }
 
 // siteRoutes gives a site's prefixes, of which none may take addresses that are in use otherwise.
-func (c *compiler) siteRoutes(d *domain, texts []string) ([]netip.Prefix, error) {
+func siteRoutes(d *domain, texts []string) ([]netip.Prefix, error) {
 	var routes []netip.Prefix
 	for _, text := range texts {
 		prefix, err := parsePrefix("static route", text)

@@ -258,6 +258,9 @@ func TestQuarantine(t *testing.T) {
 		{"attachment of low order", func(w *world) {
 			w.attachments[0].Value.PublicKey = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 		}, "vpcs/partner/subnets/a/attachments/web", "low order"},
+		{"attachment with the key of another", func(w *world) {
+			w.attachment("vpcs/partner/subnets/a/attachments/zap", "10.0.1.9").PublicKey = w.attachments[0].Value.PublicKey
+		}, "vpcs/partner/subnets/a/attachments/zap", "public key is in use"},
 		{"attachment without key", func(w *world) { w.attachments[0].Value.PublicKey = "x" }, "vpcs/partner/subnets/a/attachments/web", "public key"},
 		{"attachment address taken", func(w *world) { w.attachments[0].Value.IpAddress = "10.0.1.5" }, "vpcs/partner/subnets/a/attachments/web", "in use"},
 		{"attachment outside", func(w *world) { w.attachments[0].Value.IpAddress = "8.8.8.8" }, "vpcs/partner/subnets/a/attachments/web", "outside"},
@@ -283,6 +286,10 @@ func TestQuarantine(t *testing.T) {
 		{"peering with none", func(w *world) { w.peering("p", "prod", "gone") }, "peerings/p", "not in force"},
 		{"vpn over the vpc", func(w *world) { w.vpn("v", "prod", []string{"10.0.0.0/8"}, "us-east-1a") }, "vpnConnections/v", "overlaps"},
 		{"vpn without tunnels", func(w *world) { w.vpn("v", "prod", []string{"10.9.0.0/16"}) }, "vpnConnections/v", "no tunnels"},
+		{"vpn with the route of another", func(w *world) {
+			w.vpn("a", "prod", []string{"10.9.0.0/16"}, "us-east-1a")
+			w.vpn("v", "prod", []string{"10.9.0.0/16"}, "us-east-1a")
+		}, "vpnConnections/v", "prefix 10.9.0.0/16 is in use"},
 		{"vpn in no zone", func(w *world) { w.vpn("v", "prod", []string{"10.9.0.0/16"}, "eu-1") }, "vpnConnections/v", "no gateway serves"},
 		{"vpn of no site", func(w *world) {
 			w.vpn("v", "prod", []string{"10.9.0.0/16"}, "us-east-1a").CustomerGateway = "x"

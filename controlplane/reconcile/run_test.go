@@ -310,3 +310,16 @@ func TestObserveEndpoint(t *testing.T) {
 		t.Errorf("gateway %v", g)
 	}
 }
+
+// TestPurgeSparesANewResource has a cache that lags behind a removal and a new resource of the name.
+func TestPurgeSparesANewResource(t *testing.T) {
+	r := startRig(t)
+	vpc := account("vpcs/prod")
+	create(r, resource.Vpcs, vpc, &pb.Vpc{Name: vpc, Uid: testUID("vpc", vpc), CidrBlock: "10.0.0.0/16"})
+	if err := r.reconciler.purge(t.Context(), doomed{kind: resource.Vpcs.Info, name: vpc}); err != nil {
+		t.Error(err)
+	}
+	if _, err := resource.Vpcs.Get(t.Context(), r.store, vpc); err != nil {
+		t.Errorf("a resource that nobody deleted is gone: %v", err)
+	}
+}
