@@ -40,6 +40,8 @@ type Cache struct {
 	current     atomic.Pointer[Snapshot]
 	ready       chan struct{}
 	lists       atomic.Uint64
+	// probe and silence are watchProbe and watchSilence; tests are less patient.
+	probe, silence time.Duration
 }
 
 // NewCache makes a cache of the given collections. It is empty until Run has listed them.
@@ -49,6 +51,8 @@ func NewCache(s *Store, logger *slog.Logger, collections ...AnyCollection) *Cach
 		log:         logger,
 		collections: make(map[string]AnyCollection, len(collections)),
 		ready:       make(chan struct{}),
+		probe:       watchProbe,
+		silence:     watchSilence,
 	}
 	for _, col := range collections {
 		c.collections[col.ID()] = col
@@ -131,7 +135,7 @@ func (c *Cache) follow(ctx context.Context) error {
 	// which a watch still waits for a revision to come, and an idle store would seem dead.
 	watch := c.store.client.Watch(watchCtx, c.store.root, clientv3.WithPrefix(),
 		clientv3.WithRev(st.revision), clientv3.WithProgressNotify())
-	probe := time.NewTicker(watchProbe)
+	probe := time.NewTicker(c.probe)
 	defer probe.Stop()
 	for heard := c.store.opts.now(); ; {
 		select {
@@ -145,7 +149,7 @@ func (c *Cache) follow(ctx context.Context) error {
 			heard = c.store.opts.now()
 		case <-probe.C:
 			silence := c.store.opts.now().Sub(heard)
-			if silence > watchSilence {
+			if silence > c.silence {
 				return fmt.Errorf("watch: %w: silent for %v", ErrUnavailable, silence)
 			}
 			c.store.requestProgress(watchCtx)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -242,6 +243,39 @@ func TestCacheRelistsAfterCompaction(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestIdleCacheDoesNotListAgain: a watch on which nothing happens is alive all the same.
+func TestIdleCacheDoesNotListAgain(t *testing.T) {
+	asked := make(chan struct{})
+	s := openTest(t, WithClock(func() time.Time {
+		select {
+		case asked <- struct{}{}: // at each probe, and at each answer
+		default:
+		}
+		return time.Now()
+	}))
+	create(t, s, things, "a", "b")
+	c := NewCache(s, testLog(t), things)
+	c.probe, c.silence = 5*time.Millisecond, 500*time.Millisecond
+	ctx, cancel := context.WithCancel(testContext(t))
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	<-c.Ready()
+	for ready := time.Now(); time.Since(ready) < 2*c.silence; {
+		select {
+		case <-asked:
+		case <-ctx.Done():
+			t.Fatal(ctx.Err())
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := c.lists.Load(); got != 1 {
+		t.Errorf("listed %d times, want once", got)
 	}
 }
 

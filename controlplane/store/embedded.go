@@ -53,7 +53,8 @@ func openEmbedded(ctx context.Context, dir string, logger *slog.Logger, opt opti
 		}
 	}()
 	fail := newFailure()
-	server, err := startServer(ctx, embeddedConfig(home, opt, newZapLogger(logger, fail)), fail)
+	etcdLog := newZapLogger(logger, fail)
+	server, err := startServer(ctx, embeddedConfig(home, opt, etcdLog), etcdLog)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +68,9 @@ func openEmbedded(ctx context.Context, dir string, logger *slog.Logger, opt opti
 		readTries:    1,
 		failure:      fail,
 	}
-	s.shutdown = func() error { return errors.Join(stopServer(server, fail), home.release()) }
+	s.shutdown = func() error { return errors.Join(stopServer(server, etcdLog), home.release()) }
 	if err := s.prepare(ctx, "\x00"); err != nil {
-		return nil, errors.Join(err, s.client.Close(), stopServer(server, fail))
+		return nil, errors.Join(err, s.client.Close(), stopServer(server, etcdLog))
 	}
 	return s, nil
 }
@@ -101,7 +102,8 @@ func embeddedConfig(home *home, opt options, logger *zapLogger) *embed.Config {
 
 // startServer runs embed.StartEtcd on a goroutine of its own: on some damage etcd ends the goroutine
 // (see newZapLogger) or panics in it instead of returning.
-func startServer(ctx context.Context, cfg *embed.Config, fail *failure) (*embed.Etcd, error) {
+func startServer(ctx context.Context, cfg *embed.Config, logger *zapLogger) (*embed.Etcd, error) {
+	fail := logger.fail
 	type result struct {
 		server *embed.Etcd
 		err    error
@@ -135,9 +137,9 @@ func startServer(ctx context.Context, cfg *embed.Config, fail *failure) (*embed.
 	case <-out.server.Server.ReadyNotify():
 		return out.server, nil
 	case <-fail.done():
-		return nil, errors.Join(fmt.Errorf("start etcd: %w", fail.err()), stopServer(out.server, fail))
+		return nil, errors.Join(fmt.Errorf("start etcd: %w", fail.err()), stopServer(out.server, logger))
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("start etcd: %w", ctx.Err()), stopServer(out.server, fail))
+		return nil, errors.Join(fmt.Errorf("start etcd: %w", ctx.Err()), stopServer(out.server, logger))
 	}
 }
 
@@ -153,7 +155,9 @@ func damage(err error) error {
 
 // stopServer stops the server and waits for it. After a failure some of its goroutines are gone
 // while they held locks, so that the wait has an end.
-func stopServer(server *embed.Etcd, fail *failure) error {
+func stopServer(server *embed.Etcd, logger *zapLogger) error {
+	fail := logger.fail
+	logger.closing.Store(true)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

@@ -47,31 +47,3 @@ func TestFailureOfServer(t *testing.T) {
 		}
 	}
 }
-
-func TestServerLogBelowWarnIsDropped(t *testing.T) {
-	var logged bytes.Buffer
-	logger := newZapLogger(slog.New(slog.NewTextHandler(&logged, nil)), newFailure()).zap
-	logger.Info("chatter")
-	if logged.Len() != 0 {
-		t.Errorf("logged %s", &logged)
-	}
-	logger.Warn("slow disk", zap.Int("ms", 900))
-	if got := logged.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "ms=900") {
-		t.Errorf("logged %s", got)
-	}
-}
-
-func TestQuota(t *testing.T) {
-	s := openTest(t, WithQuota(1<<20))
-	ctx := testContext(t)
-	var err error
-	for i := 0; err == nil && i < 100; i++ {
-		tx := s.Begin()
-		things.Put(tx, "fill", text(strings.Repeat("x", 100<<10)))
-		_, err = tx.Commit(ctx)
-	}
-	wantErr(t, err, ErrExhausted)
-	if _, err := things.Get(ctx, s, "fill"); err != nil {
-		t.Errorf("a full store does not read: %v", err)
-	}
-}

@@ -108,39 +108,9 @@ func TestOpenIsFastAndPrivate(t *testing.T) {
 			t.Errorf("%s has mode %v, want 0700", folder, info.Mode().Perm())
 		}
 	}
-	if got := listeningPorts(t); len(got) != 0 {
-		t.Errorf("listens on TCP: %v", got)
-	}
 	if s.Failed() == nil {
 		t.Error("an embedded store cannot say that it failed")
 	}
-}
-
-// listeningPorts gives the local addresses of this process' TCP sockets in state LISTEN.
-func listeningPorts(t *testing.T) []string {
-	t.Helper()
-	inodes := make(map[string]bool)
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip(err)
-	}
-	for _, fd := range fds {
-		link, _ := os.Readlink("/proc/self/fd/" + fd.Name())
-		if inode, ok := strings.CutPrefix(link, "socket:["); ok {
-			inodes[strings.TrimSuffix(inode, "]")] = true
-		}
-	}
-	var listening []string
-	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
-		lines, _ := os.ReadFile(table)
-		for line := range strings.Lines(string(lines)) {
-			f := strings.Fields(line)
-			if len(f) > 9 && f[3] == "0A" && inodes[f[9]] {
-				listening = append(listening, f[1])
-			}
-		}
-	}
-	return listening
 }
 
 func TestReopen(t *testing.T) {
