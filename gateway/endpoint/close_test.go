@@ -75,11 +75,13 @@ func TestCloseWhereEndsLiveFlows(t *testing.T) {
 		defer mu.Unlock()
 		return len(targetErrs) == flows/2
 	})
+	mu.Lock()
 	for _, err := range targetErrs {
 		if !isReset(err) {
 			t.Errorf("target read: %v, want a reset", err)
 		}
 	}
+	mu.Unlock()
 	s := r.engine.Stats()
 	if s.Active != flows/2 || s.Ended[ReasonPeeringDeleted] != flows/2 || s.Interfaces["eni-1"].Active != flows/2 {
 		t.Errorf("stats = %+v", s)

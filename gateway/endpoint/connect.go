@@ -34,6 +34,8 @@ func (e *Engine) accepted(l *Listener, ep tcpip.Endpoint, wq *waiter.Queue, cons
 		start: e.cfg.Now(), ep: ep, wq: wq, slot: noSlot, index: -1, dialPos: -1,
 	}
 	f.owner = f
+	// Scheduled from birth: once registered, CloseWhere may kick it.
+	f.state.Store(scheduled | evDial)
 	f.leg.fd = -1
 	f.dial = &dialState{
 		key: FlowKey{Consumer: consumer, Exposure: l.cfg.Exposure, ID: f.id},
@@ -51,8 +53,6 @@ func (e *Engine) accepted(l *Listener, ep tcpip.Endpoint, wq *waiter.Queue, cons
 		e.count(f, why)
 		return
 	}
-	// Queued from birth: the consumer's events wait until it has begun.
-	f.state.Store(scheduled | evDial)
 	e.queue.push(&f.task)
 }
 
