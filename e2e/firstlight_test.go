@@ -27,7 +27,7 @@ func TestFirstLight(t *testing.T) {
 	socket.tell("", "prod", "partner")
 
 	secret := socket.do("Accounts/CreateToken", `{"token_id":"ci","token":{"role":"ADMIN"}}`)["secret"].(string)
-	ca := filepath.Join(w.Dir(), "data", "ca.crt")
+	ca := filepath.Join(w.Dir(), "data", "tls", "ca.crt")
 	if _, err := os.Stat(ca); err != nil {
 		t.Fatalf("the CA's certificate is not in the data directory: %v", err)
 	}

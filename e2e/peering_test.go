@@ -26,7 +26,7 @@ func TestPeering(t *testing.T) {
 
 	app, site, far := w.client("app"), w.client("site"), w.client("far")
 	w.attach(app, "vpcs/branch/subnets/a", "app")
-	w.join(site, "vpcs/branch", "office", "192.168.60.10", "192.168.60.0/24")
+	w.join(site, "vpcs/branch", "office", "192.168.60.10", "192.168.60.0/24", w.NewKey())
 	w.attach(far, "vpcs/third/subnets/a", "far")
 
 	w.fetch(app, url, "shared")

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -20,12 +21,13 @@ func TestKillAndRestart(t *testing.T) {
 	w.publish("vpcs/prod", "orders", 80, 8080, w.underlayAddr.String())
 	app, site := w.client("app"), w.client("site")
 	w.attach(app, "vpcs/prod/subnets/a", "app")
-	w.join(site, "vpcs/prod", "office", "192.168.60.10", "192.168.60.0/24")
+	w.join(site, "vpcs/prod", "office", "192.168.60.10", "192.168.60.0/24", w.NewKey())
 	address := w.endpoint("vpcs/prod", "orders", "endpointServices/orders")
 	url := "http://" + address + "/"
 	w.fetch(app, url, "orders")
 	w.fetch(site, url, "orders")
 	before := w.resources()
+	w.waitHandshakesOlder(time.Second)
 
 	w.daemon.Kill()
 	w.daemon.Restart()
@@ -37,6 +39,23 @@ func TestKillAndRestart(t *testing.T) {
 	if after := w.resources(); after != before {
 		t.Fatalf("resources changed over the restart\nbefore: %s\nafter:  %s", before, after)
 	}
+}
+
+// waitHandshakesOlder waits until no tunnel is younger: the gateway notes where its peers are soon
+// after it has heard them, not before.
+func (w *world) waitHandshakesOlder(age time.Duration) {
+	w.t.Helper()
+	w.Eventually(patience, "the tunnels to be no longer new", func() error {
+		gateway := w.call("Gateways/GetGateway", `{"name":"gateways/local"}`).(*causewayv1.Gateway)
+		for _, te := range gateway.GetTunnelEndpoints() {
+			for _, p := range te.GetPeers() {
+				if at := p.GetLastHandshakeTime(); at != nil && time.Since(at.AsTime()) < age {
+					return fmt.Errorf("%s shook hands at %v", p.GetName(), at.AsTime())
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // resources is everything that must survive a restart, as text.

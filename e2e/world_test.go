@@ -154,9 +154,8 @@ func (w *world) attach(host *lab.Host, subnet, id string) (*causewayv1.Attachmen
 }
 
 // join makes a VPN connection of a site and connects host by its first tunnel, holding address.
-func (w *world) join(host *lab.Host, vpc, id, address, routes string) (*causewayv1.VpnConnection, *lab.WireGuard) {
+func (w *world) join(host *lab.Host, vpc, id, address, routes string, key wgtypes.Key) (*causewayv1.VpnConnection, *lab.WireGuard) {
 	w.t.Helper()
-	key := w.NewKey()
 	w.call("VpnConnections/CreateCustomerGateway", `{"customer_gateway_id":%q,"customer_gateway":{"public_key":%q}}`, id, key.PublicKey())
 	w.call("VpnConnections/CreateVpnConnection", `{"vpn_connection_id":%q,"vpn_connection":{"vpc":%q,"customer_gateway":"customerGateways/%s","static_routes":[%q]}}`, id, vpc, id, routes)
 	v := await(w, "VpnConnections/GetVpnConnection", "vpnConnections/"+id, func(v *causewayv1.VpnConnection) bool {

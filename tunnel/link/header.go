@@ -65,7 +65,7 @@ func parseIP(data []byte) (p parsed, why Reason, ok bool) {
 	switch {
 	case checksum.Checksum(data[:hdrLen], 0) != 0xffff:
 		return p, ReasonIPChecksum, false
-	case martian(p.source()) || martian(p.destination()):
+	case martian(p.source()) || martian(p.destination()) || linkLocal(p.destination()):
 		return p, ReasonMartian, false
 	case binary.BigEndian.Uint16(data[6:])&0x3fff != 0: // more fragments, or an offset
 		return p, ReasonFragment, false
@@ -75,12 +75,16 @@ func parseIP(data []byte) (p parsed, why Reason, ok bool) {
 	return p, 0, true
 }
 
-// martian reports whether an address must not appear in a packet between hosts: "this network", loopback, link-local,
-// multicast, reserved and broadcast (RFC 1122 section 3.2.1.3, RFC 3927, RFC 6890).
+// martian reports whether an address must not appear in a packet between hosts: "this network", loopback, multicast,
+// 240/4 and broadcast (RFC 6890).
 func martian(addr uint32) bool {
 	top := addr >> 24
-	return top == 0 || top == 127 || top >= 224 || addr>>16 == 169<<8|254
+	return top == 0 || top == 127 || top >= 224
 }
+
+// linkLocal reports whether an address is in 169.254.0.0/16, where metadata services live. As a source it is the inside
+// address of a tunnel, which AllowedIPs admit from that tunnel alone; as a destination nothing has it.
+func linkLocal(addr uint32) bool { return addr>>16 == 169<<8|254 }
 
 // parseTransport checks the transport header and checksum.
 func (p *parsed) parseTransport() (why Reason, ok bool) {

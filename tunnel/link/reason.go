@@ -15,7 +15,8 @@ const (
 	ReasonIPHeader
 	// ReasonIPChecksum: the header checksum is wrong.
 	ReasonIPChecksum
-	// ReasonMartian: source or destination is loopback, unspecified, multicast, broadcast, link-local or in 240/4
+	// ReasonMartian: source or destination is loopback, unspecified, multicast, broadcast or in 240/4, or the
+	// destination is link-local
 	// (RFC 1812 section 5.3.7, RFC 6890).
 	ReasonMartian
 	// ReasonFragment: a fragment; ports of later fragments are unknown, so no rule could be applied to them.

@@ -55,7 +55,7 @@ func TestReceiveDrops(t *testing.T) {
 		{"bad: to multicast", to("10.0.0.1", "239.255.255.255"), ReasonMartian},
 		{"bad: from broadcast", to("255.255.255.255", "10.0.0.1"), ReasonMartian},
 		{"bad: to broadcast", to("10.0.0.1", "255.255.255.255"), ReasonMartian},
-		{"bad: from link-local", to("169.254.0.1", "10.0.0.1"), ReasonMartian},
+		{"bad: to link-local", to("10.0.0.1", "169.254.0.1"), ReasonMartian},
 		{"bad: to metadata", to("10.0.0.1", "169.254.169.254"), ReasonMartian},
 		{"bad: from class E", to("240.0.0.1", "10.0.0.1"), ReasonMartian},
 		{"bad: to class E", to("10.0.0.1", "250.0.0.1"), ReasonMartian},
@@ -96,6 +96,7 @@ func TestReceiveDrops(t *testing.T) {
 func TestReceiveDelivers(t *testing.T) {
 	udpWithoutChecksum := udpPacket(client, service, []byte("query"))
 	udpWithoutChecksum[26], udpWithoutChecksum[27] = 0, 0
+	fromInside := segment{flags: flagSYN, src: netip.MustParseAddrPort("169.254.6.2:1"), dst: service}.bytes()
 	padded := append(segment{flags: flagACK, payload: []byte("x")}.bytes(), 0, 0, 0)
 	tests := []struct {
 		name         string
@@ -103,6 +104,7 @@ func TestReceiveDelivers(t *testing.T) {
 	}{
 		{"OK: SYN", segment{flags: flagSYN}.bytes(), nil},
 		{"OK: SYN+ACK", segment{flags: flagSYN | flagACK}.bytes(), nil},
+		{"OK: from a tunnel's inside address", fromInside, nil},
 		{"OK: data", segment{flags: flagACK, payload: fill(1380, 1)}.bytes(), nil},
 		{"OK: FIN", segment{flags: flagACK | flagFIN}.bytes(), nil},
 		{"OK: RST", segment{flags: flagRST}.bytes(), nil},
