@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/gateway/balance"
 	"causeway/gateway/endpoint"
 	"causeway/gateway/spec"
 )
@@ -267,6 +268,23 @@ func TestTakenPortDoesNotStopOthers(t *testing.T) {
 	client.open(t, serviceAt, name)
 	squatter.Close()
 	eventually(t, "retried", func() bool { return g.tunnelEndpoint(t, "tep-x").Serving })
+}
+
+// TestGateAsksOnceMore: a flow that was accepted before its peer lost the right is refused when it looks for a target.
+func TestGateAsksOnceMore(t *testing.T) {
+	var s service
+	pool := balance.NewPool(balance.Config{Random: func() float64 { return 0 }})
+	pool.Apply([]spec.TargetGroup{{Name: "g", FailOpen: true, Targets: []spec.Target{{Address: addr("10.0.0.1"), Port: 1}}}}, func(string) bool { return true })
+	s.route.Store(&route{group: pool.Group("g")})
+	var refusal error
+	g := gate{&s, func(endpoint.FlowKey) error { return refusal }}
+	if _, err := g.Pick(endpoint.FlowKey{}, nil); err != nil {
+		t.Errorf("admitted: %v", err)
+	}
+	refusal = errNotAdmitted
+	if target, err := g.Pick(endpoint.FlowKey{}, nil); !errors.Is(err, errNotAdmitted) {
+		t.Errorf("refused: picked %v, %v", target, err)
+	}
 }
 
 func TestInterfaceWithoutNodeSaysWhy(t *testing.T) {

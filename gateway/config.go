@@ -17,7 +17,7 @@ type Config struct {
 	StateDir string
 	// Advertise is the host name or address that WireGuard clients dial.
 	Advertise string
-	// ListenAddress is the local address of UDP sockets; the zero value means all.
+	// ListenAddress is the local address of UDP sockets; the zero value means all of IPv4.
 	ListenAddress netip.Addr
 	// UnderlayAllow are the prefixes of the host's own network in which targets may lie. Empty allows none.
 	UnderlayAllow []netip.Prefix
@@ -52,9 +52,6 @@ func (c *Config) check() error {
 		if !p.IsValid() {
 			return errors.New("a prefix of the underlay is invalid")
 		}
-	}
-	if !c.ListenAddress.IsValid() {
-		c.ListenAddress = netip.IPv6Unspecified()
 	}
 	if c.hostAddresses == nil {
 		c.hostAddresses = c.systemAddresses

@@ -11,6 +11,21 @@ import (
 // errNotAdmitted refuses a connection that became inadmissible between its first packet and its acceptance.
 var errNotAdmitted = errors.New("peer may not use the exposure")
 
+// gate asks once more whether a flow may be, now that CloseWhere knows it: one that was accepted under an old table
+// and escaped the closing that followed is refused here.
+type gate struct {
+	*service
+	admit func(endpoint.FlowKey) error
+}
+
+// Pick implements endpoint.Targets.
+func (t gate) Pick(f endpoint.FlowKey, tried []netip.AddrPort) (endpoint.Target, error) {
+	if err := t.admit(f); err != nil {
+		return endpoint.Target{}, err
+	}
+	return t.service.Pick(f, tried)
+}
+
 // planListeners is what shall listen in a domain: every port of the load balancer behind every exposure. Why an
 // interface has none is noted in problems.
 func (g *Gateway) planListeners(x *index, name string, problems *problems) map[serviceKey]wantedListener {
@@ -86,7 +101,9 @@ func (g *Gateway) openListeners(v *vpc, plan map[serviceKey]wantedListener, prob
 		l, err := g.listen(v, key, want)
 		if err != nil {
 			problems.interfaces[key.iface], problems.retry = err.Error(), true
-			g.log.Error("exposure is not served", "domain", v.domain.Name(), "network_interface", key.iface, "error", err)
+			if g.served.complain(key.iface, err) {
+				g.log.Error("exposure is not served", "domain", v.domain.Name(), "network_interface", key.iface, "error", err)
+			}
 			continue
 		}
 		v.listeners[key] = &listener{Listener: l, want: want}
@@ -102,7 +119,12 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 	if err != nil {
 		return nil, err
 	}
-	exposed := want.at.Addr()
+	admit := func(f endpoint.FlowKey) error {
+		if _, ok := v.domain.MayUse(f.Consumer.Addr(), f.Exposure.Addr()); !ok {
+			return errNotAdmitted
+		}
+		return nil
+	}
 	l, err := g.engine.Load().Listen(endpoint.ListenerConfig{
 		Endpoint: ep, Queue: queue,
 		Exposure: want.at, NetworkInterface: key.iface, EndpointName: want.endpoint, Via: want.via,
@@ -110,13 +132,8 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 			p, ok := v.domain.PeerOf(consumer)
 			return p.Name, ok
 		},
-		Admit: func(f endpoint.FlowKey) error {
-			if _, ok := v.domain.MayUse(f.Consumer.Addr(), exposed); !ok {
-				return errNotAdmitted
-			}
-			return nil
-		},
-		Domain: v.flows, Targets: want.service, Dialer: want.service, Guard: want.service.check,
+		Admit:  admit,
+		Domain: v.flows, Targets: gate{want.service, admit}, Dialer: want.service, Guard: want.service.check,
 		Budget: g.served.interfaces[key.iface].budget, IdleTimeout: want.idle,
 	})
 	if err != nil {

@@ -60,7 +60,8 @@ func (r *route) check(a netip.Addr) error {
 
 // start begins a connection to a target that check let pass.
 func (r *route) start(to netip.AddrPort) (endpoint.Leg, error) {
-	if !r.inside(to.Addr().Unmap()) {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if !r.inside(to.Addr()) {
 		return endpoint.KernelDialer{}.Start(to)
 	}
 	if err := r.reachable(to); err != nil {
@@ -74,7 +75,7 @@ func (r *route) reachable(to netip.AddrPort) error {
 	switch {
 	case !r.source.IsValid():
 		return fmt.Errorf("target %v: %w", to, errNode)
-	case !r.provider.Holds(to.Addr().Unmap()):
+	case !r.provider.Holds(to.Addr()):
 		return fmt.Errorf("target %v: %w", to, domain.ErrNoPeer)
 	}
 	return nil
@@ -82,10 +83,11 @@ func (r *route) reachable(to netip.AddrPort) error {
 
 // probe makes one health check: it connects and resets.
 func (r *route) probe(ctx context.Context, to netip.AddrPort) error {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if err := r.check(to.Addr()); err != nil {
 		return err
 	}
-	if r.inside(to.Addr().Unmap()) {
+	if r.inside(to.Addr()) {
 		if err := r.reachable(to); err != nil {
 			return err
 		}

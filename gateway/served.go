@@ -17,12 +17,22 @@ type served struct {
 	domains    map[string]*vpc
 	interfaces map[string]*networkInterface
 	services   map[serviceKey]*service
+	// complaints are what was logged last of each uid that is not served.
+	complaints map[string]string
 }
 
 func newServed() served {
 	return served{
 		domains: map[string]*vpc{}, interfaces: map[string]*networkInterface{}, services: map[serviceKey]*service{},
+		complaints: map[string]string{},
 	}
+}
+
+// complain reports whether a failure is news: trying again every few seconds must not fill the log.
+func (s *served) complain(uid string, err error) bool {
+	news := s.complaints[uid] != err.Error()
+	s.complaints[uid] = err.Error()
+	return news
 }
 
 // vpc is one domain with what leads into it and what is shown in it.

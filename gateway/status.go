@@ -64,6 +64,9 @@ func (g *Gateway) publishView(s *spec.Gateway, p *problems) {
 	}
 	slices.SortFunc(v.tunnels, func(a, b tunnelView) int { return strings.Compare(a.uid, b.uid) })
 	slices.SortFunc(v.interfaces, func(a, b interfaceView) int { return strings.Compare(a.iface.uid, b.iface.uid) })
+	if !v.incomplete() {
+		clear(g.served.complaints)
+	}
 	g.view.Store(v)
 }
 

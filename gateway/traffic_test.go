@@ -9,7 +9,9 @@ import (
 )
 
 func TestTargetIsAttachment(t *testing.T) {
-	g := run(t, config(t, t.TempDir()))
+	cfg := config(t, t.TempDir())
+	cfg.ListenAddress = netip.Addr{}
+	g := run(t, cfg)
 	var w world
 	client, server := w.pair(t, 1)
 	g.apply(t, &w.Gateway)

@@ -65,7 +65,9 @@ func (g *Gateway) openTunnels(v *vpc, want []spec.TunnelEndpoint) {
 		v.tunnels[w.UID] = t
 		if err := g.openTunnel(v, t, w.UID); err != nil {
 			t.problem = err.Error()
-			g.log.Error("tunnel endpoint is not served", "tunnel_endpoint", w.UID, "domain", v.domain.Name(), "error", err)
+			if g.served.complain(w.UID, err) {
+				g.log.Error("tunnel endpoint is not served", "tunnel_endpoint", w.UID, "domain", v.domain.Name(), "error", err)
+			}
 			continue
 		}
 		g.devices.Go(func() {

@@ -60,8 +60,12 @@ func TestValidate(t *testing.T) {
 		{"bad domain name", func(g *Gateway) { g.Domains = append(g.Domains, Domain{}) }, `domain ""`},
 		{"bad domain twice", func(g *Gateway) { g.Domains = append(g.Domains, Domain{Name: "vpcs/p"}) }, `domain "vpcs/p"`},
 		{"bad exposure", func(g *Gateway) { g.Domains[0].Exposures[0].Interface = "eni-9" }, `"eni-9"`},
-		{"bad exposure twice", func(g *Gateway) { g.Domains[0].Exposures = append(g.Domains[0].Exposures, Exposure{Interface: "eni-1"}) }, `"eni-1"`},
-		{"bad exposure at a node's address", func(g *Gateway) { g.LoadBalancers[0].Domain, g.LoadBalancers[0].Nodes[0].Address = "vpcs/c", addr("10.0.1.10") }, `node of "lb"`},
+		{"bad exposure twice", func(g *Gateway) {
+			g.Domains[0].Exposures = append(g.Domains[0].Exposures, Exposure{Interface: "eni-1"})
+		}, `"eni-1"`},
+		{"bad exposure at a node's address", func(g *Gateway) {
+			g.LoadBalancers[0].Domain, g.LoadBalancers[0].Nodes[0].Address = "vpcs/c", addr("10.0.1.10")
+		}, `node of "lb"`},
 
 		{"bad uid", func(g *Gateway) { g.Domains[0].TunnelEndpoints[0].UID = "" }, `tunnel endpoint ""`},
 		{"bad uid is a path", func(g *Gateway) { g.Domains[0].TunnelEndpoints[0].UID = "../spec" }, `tunnel endpoint "../spec"`},
