@@ -84,7 +84,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s has %d series for one endpoint: are its labels bounded?", name, len(family.GetMetric()))
 		}
 	}
-	for _, topic := range []string{"bytes", "flows", "drop", "budget_limit", "budget_used", "target", "handshake", "api_", "store_"} {
+	for _, topic := range []string{"bytes", "flows", "drop", "budget_limit", "budget_used", "target", "handshake", "grpc_server", "store_"} {
 		if !slices.ContainsFunc(names(families), func(n string) bool { return strings.HasPrefix(n, "causeway_") && strings.Contains(n, topic) }) {
 			t.Errorf("no causeway_ metric is about %s", topic)
 		}
