@@ -43,6 +43,7 @@ func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
 	if err != nil {
 		return err
 	}
+	spelled := p.GetPeerVpc()
 	peer, err := foreignReference(ctx, c, resource.Vpcs, "peer_vpc", &p.PeerVpc)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
 	if asked := p.GetPeerTunnelAccess(); asked == pb.Peering_DENIED && !c.caller.owns(resource.Account(peer.Name)) {
 		return apierr.PermissionDenied()
 	}
-	if err := mayPeer(c.name, vpc.Value, peer.Value); err != nil {
+	if err := c.mayPeer(vpc.Value, peer.Value, spelled); err != nil {
 		return err
 	}
 	if err := c.freePair(ctx, vpc.Name, peer.Name); err != nil {
@@ -66,8 +67,10 @@ func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
 	return nil
 }
 
-// mayPeer refuses VPCs of two regions, and overlapping ones, used or not, as AWS does.
-func mayPeer(name string, vpc, peer *pb.Vpc) error {
+// mayPeer refuses VPCs of two regions, and overlapping ones, used or not, as AWS does. Of another
+// account's VPC it tells neither the name behind a uid nor the addresses.
+func (c *change) mayPeer(vpc, peer *pb.Vpc, spelled string) error {
+	name := c.name
 	if vpc.GetRegion() != peer.GetRegion() {
 		return apierr.Precondition(reasonOtherRegion, resource.Peerings.Word, name,
 			"joins VPCs of two regions, %s and %s, which is not offered yet", vpc.GetRegion(), peer.GetRegion())
@@ -77,7 +80,10 @@ func mayPeer(name string, vpc, peer *pb.Vpc) error {
 	if err := errors.Join(errA, errB); err != nil {
 		return fmt.Errorf("stored VPC of %s: %w", name, err)
 	}
-	if a.Overlaps(b) {
+	switch {
+	case a.Overlaps(b) && !c.caller.owns(resource.Account(peer.GetName())):
+		return apierr.Precondition(reasonCIDROverlap, resource.Peerings.Word, name, "cannot have %s of %s: it overlaps %s", a, vpc.GetName(), spelled)
+	case a.Overlaps(b):
 		return cidrOverlap(resource.Peerings.Info, name, a.String()+" of "+vpc.GetName(), peer.GetName(), b.String())
 	}
 	return nil

@@ -79,7 +79,7 @@ func (r alteration[T]) try(ctx context.Context, c *change, kind *resource.Kind[T
 // apply makes after what the request wants it to be and checks it.
 func (r alteration[T]) apply(ctx context.Context, c *change, kind *resource.Kind[T], before, after T) error {
 	in := proto.Clone(r.value).(T)
-	if err := c.canonical(ctx, kind.Info, in); err != nil {
+	if err := c.canonical(ctx, kind.Info, before, in); err != nil {
 		return err
 	}
 	merge(after, in, r.mask, &c.wrong)
@@ -102,7 +102,7 @@ func (r alteration[T]) apply(ctx context.Context, c *change, kind *resource.Kind
 
 // canonical spells the references of a resource in full, as they are stored, so that the same
 // reference in another spelling is no change. What does not resolve stays and will be found wrong.
-func (c *change) canonical(ctx context.Context, kind *resource.Info, m proto.Message) error {
+func (c *change) canonical(ctx context.Context, kind *resource.Info, before, m proto.Message) error {
 	r := m.ProtoReflect()
 	for name, to := range kind.References {
 		field := r.Descriptor().Fields().ByName(name)
@@ -110,7 +110,7 @@ func (c *change) canonical(ctx context.Context, kind *resource.Info, m proto.Mes
 			continue
 		}
 		if !field.IsList() {
-			full, err := c.fullName(ctx, to, r.Get(field).String())
+			full, err := c.fullName(ctx, to, r.Get(field).String(), before.ProtoReflect().Get(field).String())
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ func (c *change) canonical(ctx context.Context, kind *resource.Info, m proto.Mes
 		}
 		list := r.Mutable(field).List()
 		for n := range list.Len() {
-			full, err := c.fullName(ctx, to, list.Get(n).String())
+			full, err := c.fullName(ctx, to, list.Get(n).String(), "")
 			if err != nil {
 				return err
 			}
@@ -129,7 +129,9 @@ func (c *change) canonical(ctx context.Context, kind *resource.Info, m proto.Mes
 	return nil
 }
 
-func (c *change) fullName(ctx context.Context, kind *resource.Info, text string) (string, error) {
+// fullName resolves a uid only to what the caller may see: a resource of its own of the kind, or what
+// the field holds already. The name of another account's resource would tell who has the uid.
+func (c *change) fullName(ctx context.Context, kind *resource.Info, text, held string) (string, error) {
 	full := qualify(c.caller, text)
 	if !resource.IsUID(text) {
 		if kind.Match(full) {
@@ -143,6 +145,8 @@ func (c *change) fullName(ctx context.Context, kind *resource.Info, text string)
 		return text, nil
 	case err != nil:
 		return "", err
+	case claim.Owner != held && !(kind.Match(claim.Owner) && c.caller.owns(resource.Account(claim.Owner))):
+		return text, nil
 	}
 	return claim.Owner, nil
 }

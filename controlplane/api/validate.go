@@ -10,13 +10,16 @@ import (
 
 // CheckRequest applies the rules of the schema to a request and gives INVALID_ARGUMENT with all that
 // it violates. Of an update, whose resource may hold only what shall change, the resource is left
-// out: the handler checks what comes of it.
+// out but for the lengths of its lists: the handler checks what comes of it.
 func (a *API) CheckRequest(req proto.Message) error {
+	var wrong apierr.Violations
+	if checkSizes(&wrong, "", req.ProtoReflect()); wrong.Len() > 0 {
+		return wrong.Err()
+	}
 	var opts []protovalidate.ValidationOption
 	if req.ProtoReflect().Descriptor().Fields().ByName("update_mask") != nil {
 		opts = append(opts, protovalidate.WithFilter(protovalidate.FilterFunc(outsideResource)))
 	}
-	var wrong apierr.Violations
 	if err := wrong.AddRules("", a.kernel.validator.Validate(req, opts...)); err != nil {
 		return err
 	}
