@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"causeway/e2e/lab"
 	causewayv1 "causeway/proto/causeway/v1"
@@ -42,7 +43,16 @@ func TestVpnConnection(t *testing.T) {
 	w.fetch(site, "http://"+address+"/", "orders")
 
 	w.call("VpnConnections/DeleteVpnConnection", `{"name":"vpnConnections/office"}`)
-	wantReset(t, "a connection after its VPN connection was deleted", held)
+	w.Eventually(time.Second, "the connection over the deleted VPN connection to end", func() error {
+		if n := w.sum("causeway_flows_active"); n != 0 {
+			return fmt.Errorf("%v flows are active", n)
+		}
+		return nil
+	})
+	_ = held.SetDeadline(time.Now().Add(time.Second))
+	if n, err := held.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("%d bytes came over the deleted VPN connection", n)
+	}
 	if out, err := w.curl(site, "http://"+address+"/", 2); err == nil {
 		t.Fatalf("the deleted VPN connection carries %q", out)
 	}
