@@ -104,7 +104,7 @@ func fromUnknown(err error, requestID string) (*status.Status, error) {
 			retryInfo(storeRetry)), err
 	case errors.Is(err, store.ErrExhausted):
 		return addDetail(newStatus(codes.ResourceExhausted, ReasonStoreFull,
-			"the store has no space left for changes", nil), retryInfo(fullRetry)), err
+			"the store is full; delete resources that are no longer needed, then retry", nil), retryInfo(fullRetry)), err
 	case errors.Is(err, store.ErrTooLarge):
 		text := "the resource, or what the request changes in one step, is too large"
 		return addDetail(newStatus(codes.ResourceExhausted, ReasonTooLarge, text, nil),

@@ -7,16 +7,18 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 )
 
 const (
 	// compactEvery is how much history the embedded server keeps, half of it at least: the life of a
-	// page token, and how far behind a watch may resume.
+	// page token, and how far behind a watch may resume. A full store keeps less, see space.
 	compactEvery = "1h"
 	// stopTimeout is how long Close waits for a server whose disk has failed. A sound one is waited
 	// for without limit.
@@ -69,8 +71,14 @@ func openEmbedded(ctx context.Context, dir string, logger *slog.Logger, opt opti
 		failure:      fail,
 	}
 	s.shutdown = func() error { return errors.Join(stopServer(server, etcdLog), home.release()) }
+	s.space = newSpace(s.client, server.Server.Backend(), logger, opt)
 	if err := s.prepare(ctx, "\x00"); err != nil {
 		return nil, errors.Join(err, s.client.Close(), stopServer(server, etcdLog))
+	}
+	if full(server.Server.Alarms()) {
+		if err := s.space.reclaim(ctx); err != nil {
+			logger.Warn("store is full and takes nothing new", "error", err)
+		}
 	}
 	return s, nil
 }
@@ -94,7 +102,7 @@ func embeddedConfig(home *home, opt options, logger *zapLogger) *embed.Config {
 
 	cfg.MaxTxnOps = uint(opt.maxTxnOps)
 	cfg.MaxRequestBytes = embeddedMaxRequest
-	cfg.QuotaBackendBytes = opt.quota
+	cfg.QuotaBackendBytes = opt.quota + reserve(opt.quota)
 	cfg.AutoCompactionMode = embed.CompactorModePeriodic
 	cfg.AutoCompactionRetention = compactEvery
 	return cfg
@@ -141,6 +149,13 @@ func startServer(ctx context.Context, cfg *embed.Config, logger *zapLogger) (*em
 	case <-ctx.Done():
 		return nil, errors.Join(fmt.Errorf("start etcd: %w", ctx.Err()), stopServer(out.server, logger))
 	}
+}
+
+// full says whether the quota has been reached.
+func full(alarms []*etcdserverpb.AlarmMember) bool {
+	return slices.ContainsFunc(alarms, func(a *etcdserverpb.AlarmMember) bool {
+		return a.GetAlarm() == etcdserverpb.AlarmType_NOSPACE
+	})
 }
 
 // damage marks an error that the operating system did not give: what is left, once the configuration

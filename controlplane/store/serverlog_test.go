@@ -45,8 +45,10 @@ func TestOrdinaryLifeIsSilent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if logged.Len() > 0 {
-		t.Errorf("logged:\n%s", &logged)
+	for line := range strings.Lines(logged.String()) {
+		if !strings.Contains(line, "took too long") && !strings.Contains(line, "slow fdatasync") {
+			t.Errorf("logged %s", line) // a busy test machine is slow indeed
+		}
 	}
 }
 

@@ -89,8 +89,10 @@ func WithMaxTxnOps(n int) Option {
 	}
 }
 
-// WithQuota sets the size in bytes at which an embedded server refuses further writes with
-// [ErrExhausted]. The default is 2 GiB. It has no effect on an external cluster.
+// WithQuota sets the size in bytes that an embedded server's database may have. What would make it
+// larger has the history dropped; if the resources alone take as much, creating one gives
+// [ErrExhausted]. Changes may still take an eighth more, deletions always succeed. The default is
+// 2 GiB. It has no effect on an external cluster.
 func WithQuota(bytes int64) Option {
 	return func(o *options) { o.quota = bytes }
 }
@@ -125,6 +127,7 @@ type Store struct {
 	tokenKey []byte // signs page tokens; the same for every store on these keys
 	lease    atomic.Pointer[recordLease]
 	bad      quarantine
+	space    *space // nil for a cluster
 
 	failure   *failure
 	closeOnce sync.Once

@@ -18,6 +18,7 @@ type Txn struct {
 	writes   []clientv3.Op
 	written  map[string]bool
 	requests []Request
+	adds     bool // creates something
 	err      error
 }
 
@@ -31,6 +32,7 @@ func (c *Collection[T]) Create(tx *Txn, name string, value T) {
 	if !tx.name(name) {
 		return
 	}
+	tx.adds = true
 	tx.require(tx.store.absent(c.id, name))
 	tx.put(tx.store.resourceKey(c.id, name), value)
 }
@@ -148,10 +150,21 @@ func (tx *Txn) Commit(ctx context.Context) (int64, error) {
 	if err := tx.check(); err != nil {
 		return 0, err
 	}
+	if tx.adds {
+		if err := tx.store.space.admit(ctx); err != nil {
+			return 0, fmt.Errorf("commit transaction: %w", err)
+		}
+	}
 	resp, err := tx.try(ctx)
 	if errors.Is(err, errLeaseGone) {
 		// The shared lease was revoked or its store replaced. Nothing was written; take a new one.
 		tx.store.lease.Store(nil)
+		resp, err = tx.try(ctx)
+	}
+	if space := tx.store.space; space != nil && errors.Is(err, ErrExhausted) {
+		// etcd refuses for want of space before it does anything. Whether there is room now for
+		// what adds nothing, it says best itself.
+		_ = space.reclaim(ctx)
 		resp, err = tx.try(ctx)
 	}
 	if err != nil {
