@@ -16,20 +16,27 @@ import (
 // validation refuses it.
 
 // markField holds the mistake. It is the greatest field number there is, which no message of ours
-// uses; a caller who sends it is refused, too.
+// uses; what a caller sends in it is dropped.
 const markField = protowire.MaxValidNumber
 
-// lenientCodec is grpc-go's codec for protocol buffers but for messages that do not decode.
+// lenientCodec is grpc-go's codec for protocol buffers but for messages that do not decode, and for
+// fields that this version's schema does not know: it drops them. Stored with a resource they would
+// wait for a later version, which may have such a field and mean by it what no user may set.
 type lenientCodec struct{ encoding.CodecV2 }
 
 func newLenientCodec() lenientCodec { return lenientCodec{encoding.GetCodecV2(grpcproto.Name)} }
 
 // Unmarshal implements encoding.CodecV2.
 func (c lenientCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	err := c.CodecV2.Unmarshal(data, v)
 	m, ok := v.(proto.Message)
-	if err == nil || !ok {
-		return err
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buffer.Free()
+	err := proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(buffer.ReadOnlyData(), m)
+	if err == nil {
+		return nil
 	}
 	proto.Reset(m)
 	mark := protowire.AppendTag(nil, markField, protowire.BytesType)

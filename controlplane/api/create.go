@@ -55,17 +55,27 @@ func create[T resource.Message](ctx context.Context, k *kernel, kind *resource.K
 	return made, nil
 }
 
+// try answers a repeated request, and makes what has not been made. A duplicate may win after the
+// first look, and then what it made is in the way of this one: only a second look tells.
 func (r creation[T]) try(ctx context.Context, c *change, kind *resource.Kind[T], record store.Request) (T, error) {
-	var none T
-	if record.ID != "" {
-		seen, err := c.store.LookupRequest(ctx, record.Scope, record.ID)
-		switch {
-		case err == nil:
-			return recalled(ctx, c, kind, record, seen)
-		case !errors.Is(err, store.ErrNotFound):
-			return none, err
-		}
+	value, found, err := recall(ctx, c, kind, record)
+	if found || err != nil {
+		return value, err
 	}
+	value, failure := r.make(ctx, c, kind, record)
+	if failure == nil || ctx.Err() != nil {
+		return value, failure
+	}
+	if value, found, err = recall(ctx, c, kind, record); found {
+		return value, err
+	}
+	var none T
+	return none, failure
+}
+
+// make makes the resource.
+func (r creation[T]) make(ctx context.Context, c *change, kind *resource.Kind[T], record store.Request) (T, error) {
+	var none T
 	value := proto.Clone(r.value).(T)
 	clearFixed(value)
 	if err := r.place(ctx, c, kind, value); err != nil {
@@ -167,19 +177,28 @@ func requestRecord(c Caller, id string, request proto.Message) (store.Request, e
 	return store.Request{Scope: c.Account, ID: id, Hash: h.Sum(nil)}, nil
 }
 
-// recalled answers a repeated request with the resource it made. What a resource's first answer
-// alone shows, a token's secret, is not repeated.
-func recalled[T resource.Message](ctx context.Context, c *change, kind *resource.Kind[T], now, seen store.Request) (T, error) {
-	var none T
-	if !bytes.Equal(now.Hash, seen.Hash) {
-		return none, apierr.RequestIDReused(now.ID)
+// recall answers a repeated request with the resource it made, and says whether it is one. What a
+// resource's first answer alone shows, a token's secret, is not repeated.
+func recall[T resource.Message](ctx context.Context, c *change, kind *resource.Kind[T], now store.Request) (value T, found bool, err error) {
+	if now.ID == "" {
+		return value, false, nil
+	}
+	seen, err := c.store.LookupRequest(ctx, now.Scope, now.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return value, false, nil
+	case err != nil:
+		return value, false, err
+	case !bytes.Equal(now.Hash, seen.Hash):
+		return value, true, apierr.RequestIDReused(now.ID)
 	}
 	v, err := kind.Get(ctx, c.store, seen.Name)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && !c.caller.sees(v.Value):
-		return none, notFound(kind.Info, seen.Name)
+		return value, true, notFound(kind.Info, seen.Name)
 	case err != nil:
-		return none, err
+		return value, true, err
 	}
-	return present(ctx, c.kernel, kind, v)
+	value, err = present(ctx, c.kernel, kind, v)
+	return value, true, err
 }
