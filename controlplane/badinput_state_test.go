@@ -45,13 +45,19 @@ func (s *state) read() (all map[string]string, revision int64) {
 	return all, resp.Header.Revision
 }
 
+// revisionNow gives the revision of the last write.
+func (s *state) revisionNow() int64 {
+	s.t.Helper()
+	resp, err := s.client.Get(context.Background(), root+"meta/format", clientv3.WithCountOnly())
+	must(s.t, err)
+	return resp.Header.Revision
+}
+
 // changed gives the keys whose values are not as kept. That the revision is the same proves that
 // nothing was written at all.
 func (s *state) changed() []string {
 	s.t.Helper()
-	resp, err := s.client.Get(context.Background(), root+"meta/format", clientv3.WithCountOnly())
-	must(s.t, err)
-	if resp.Header.Revision == s.revision {
+	if s.revisionNow() == s.revision {
 		return nil
 	}
 	var revision int64

@@ -1,0 +1,119 @@
+package controlplane_test
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	pb "causeway/proto/causeway/v1"
+)
+
+// callers are those that the methods are asked by. Each gives the code that a good request about
+// alpha's resources ends in, by the access that the method's descriptor asks for.
+var callers = []struct {
+	name                  string
+	view, manage, operate codes.Code
+}{
+	{"", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"wrong", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"malformed", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"alpha expired", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"alpha viewer", codes.OK, codes.PermissionDenied, codes.PermissionDenied},
+	{"alpha admin", codes.OK, codes.OK, codes.PermissionDenied},
+	{"ghost admin", codes.NotFound, codes.NotFound, codes.PermissionDenied},
+	{"operator viewer", codes.OK, codes.PermissionDenied, codes.PermissionDenied},
+	{"operator", codes.OK, codes.OK, codes.OK},
+	{"unix socket", codes.OK, codes.OK, codes.OK},
+}
+
+// TestBadInputAccess asks every method as everybody.
+func TestBadInputAccess(t *testing.T) {
+	w := newWorld(t)
+	calls := 0
+	for _, caller := range callers {
+		conn := w.socket
+		if caller.name != "unix socket" {
+			conn = w.as(caller.name)
+		}
+		for _, m := range methods(t) {
+			want, known := map[pb.Access]codes.Code{
+				pb.Access_VIEW: caller.view, pb.Access_MANAGE: caller.manage, pb.Access_OPERATE: caller.operate,
+			}[m.access]
+			if !known {
+				t.Fatalf("%s has access %v, which the table does not know", m.path, m.access)
+			}
+			if m.name == "ListAccounts" && want == codes.NotFound {
+				want = codes.OK // everybody's list has its own account alone
+			}
+			calls++
+			w.ask(conn, caller.name, m, want)
+		}
+	}
+	if want := len(callers) * 60; calls < want {
+		t.Errorf("%d calls, want at least %d", calls, want)
+	}
+}
+
+// ask makes one good call, and where it is refused asks for what does not exist as well: the answers
+// must be the same.
+func (w *world) ask(conn *grpc.ClientConn, name string, m *method, want codes.Code) {
+	w.t.Helper()
+	request := w.base(m)
+	answer := m.output.New().Interface()
+	err := conn.Invoke(w.t.Context(), m.path, request, answer)
+	st := status.Convert(err)
+	if st.Code() != want {
+		w.t.Errorf("%s as %q gives %v %q, want %v", m.path, name, st.Code(), st.Message(), want)
+	}
+	changed := w.state.changed()
+	switch {
+	case changed == nil:
+	case err != nil || !m.writes():
+		w.t.Errorf("%s as %q gives %v and changed %q", m.path, name, st.Code(), changed)
+		w.state.restore()
+	default:
+		w.state.restore()
+	}
+	if err == nil {
+		if name == "ghost admin" && strings.Contains(answer.(interface{ String() string }).String(), alpha) {
+			w.t.Errorf("%s as %q shows %v", m.path, name, answer)
+		}
+		return
+	}
+	wire, _ := proto.Marshal(request)
+	for _, fault := range domainFaults(m, wire, st) {
+		w.t.Errorf("%s as %q gives %v %q: %s", m.path, name, st.Code(), st.Message(), fault)
+	}
+	absent := proto.Clone(request)
+	rename(absent.ProtoReflect())
+	other := status.Convert(conn.Invoke(w.t.Context(), m.path, absent, m.output.New().Interface()))
+	same := strings.NewReplacer("nobody", "", "alpha", "", "beta", "")
+	if got, want := other.Code().String()+same.Replace(other.Message()), st.Code().String()+same.Replace(st.Message()); got != want {
+		w.t.Errorf("%s as %q gives %q for what exists and %q for what does not", m.path, name, want, got)
+	}
+}
+
+// rename makes all names in a message those of an account that does not exist.
+func rename(r protoreflect.Message) {
+	for f, v := range r.Range {
+		switch {
+		case f.IsList() && f.Kind() == protoreflect.StringKind:
+			for n := range v.List().Len() {
+				v.List().Set(n, protoreflect.ValueOfString(renamed(v.List().Get(n).String())))
+			}
+		case f.Kind() == protoreflect.StringKind:
+			r.Set(f, protoreflect.ValueOfString(renamed(v.String())))
+		case f.Message() != nil && !f.IsList():
+			rename(v.Message())
+		}
+	}
+}
+
+func renamed(name string) string {
+	return strings.NewReplacer("accounts/alpha", "accounts/nobody", "accounts/beta", "accounts/nobody").Replace(name)
+}
