@@ -41,12 +41,13 @@ func createLarge(t *testing.T, s *Store, name string) error {
 	return err
 }
 
-// fill writes large resources until the store is full, and gives how many there are.
-func fill(t *testing.T, s *Store, write func(*testing.T, *Store, string) error) int {
+// fill writes large resources until nothing but resources fills the store, and gives how many.
+func (c *stepClock) fill(t *testing.T, s *Store, write func(*testing.T, *Store, string) error) int {
 	t.Helper()
 	for n := range 100 {
 		// etcd counts what it has written to the database, some time after it has acknowledged it.
 		s.space.backend.ForceCommit()
+		c.advance(reclaimEvery)
 		if err := write(t, s, fmt.Sprint("fill/", n)); err != nil {
 			wantErr(t, err, ErrExhausted)
 			return n
@@ -97,7 +98,7 @@ func TestHistoryDoesNotFillAStore(t *testing.T) {
 func TestFullStoreTakesChanges(t *testing.T) {
 	var clock stepClock
 	s := clock.openTiny(t)
-	made := fill(t, s, createLarge)
+	made := clock.fill(t, s, createLarge)
 	wantLarge(t, s, 0, made)
 	wantAlarms(t, s, 0)
 	if err := createLarge(t, s, "more"); !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), "the quota is 4194304") {
@@ -123,7 +124,7 @@ func TestFullStoreTakesChanges(t *testing.T) {
 func TestFullStoreRecovers(t *testing.T) {
 	var clock stepClock
 	s := clock.openTiny(t)
-	made := fill(t, s, putLarge)
+	made := clock.fill(t, s, putLarge)
 	wantLarge(t, s, 0, made)
 	wantAlarms(t, s, 1)
 	tx := s.Begin() // deletions need no room
@@ -147,19 +148,22 @@ func TestFullStoreRecovers(t *testing.T) {
 }
 
 func TestFullStoreRecoversWhenOpened(t *testing.T) {
+	var clock stepClock
 	dir := filepath.Join(t.TempDir(), "store")
-	s := openDir(t, dir, WithQuota(tinyQuota))
-	made := fill(t, s, putLarge)
-	wantAlarms(t, s, 1)
-	for n, want := range []error{ErrExhausted, nil} {
-		quota := int64(n+1) * tinyQuota
+	s := openDir(t, dir, WithQuota(tinyQuota), WithClock(clock.now))
+	made := clock.fill(t, s, putLarge)
+	for _, again := range []struct {
+		quota  int64
+		alarms int
+		create error
+	}{{tinyQuota, 1, ErrExhausted}, {2 * tinyQuota, 0, nil}} {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = openDir(t, dir, WithQuota(quota))
-		wantAlarms(t, s, 0) // free pages are given back; the reserve is enough for changes
-		if err := createLarge(t, s, "more"); !errors.Is(err, want) {
-			t.Errorf("with a quota of %d bytes: %v, want %v", quota, err, want)
+		s = openDir(t, dir, WithQuota(again.quota), WithClock(clock.now))
+		wantAlarms(t, s, again.alarms)
+		if err := createLarge(t, s, "more"); !errors.Is(err, again.create) {
+			t.Errorf("with a quota of %d bytes: %v, want %v", again.quota, err, again.create)
 		}
 	}
 	wantLarge(t, s, 0, made)
