@@ -75,7 +75,7 @@ func TestBadInputEnvelope(t *testing.T) {
 		{"bad request id header", with(grpcHeaders(createVpc), "x-request-id", strings.Repeat("a", 5000)), body, []codes.Code{codes.OK}},
 		{"bad compressed garbage", with(grpcHeaders(createVpc), "grpc-encoding", "gzip"), framed([]byte("no gzip"), 1), broken},
 		{"bad compressed half", with(grpcHeaders(createVpc), "grpc-encoding", "gzip"), framed(gzipped(t, vpc)[:20], 1), broken},
-		{"bad bomb", with(grpcHeaders(createVpc), "grpc-encoding", "gzip"), framed(gzipped(t, make([]byte, 256<<20)), 1), []codes.Code{codes.ResourceExhausted}},
+		{"bad bomb", with(grpcHeaders(createVpc), "grpc-encoding", "gzip"), framed(gzipped(t, make([]byte, 48<<20)), 1), []codes.Code{codes.ResourceExhausted}},
 		{"bad compressor", with(grpcHeaders(createVpc), "grpc-encoding", "brainfuck"), framed(vpc, 1), []codes.Code{codes.Unimplemented}},
 		{"bad compressed without compressor", grpcHeaders(createVpc), framed(vpc, 1), broken},
 		{"bad flag", grpcHeaders(createVpc), framed(vpc, 7), broken},

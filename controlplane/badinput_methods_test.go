@@ -105,7 +105,7 @@ var given = map[protoreflect.FullName]func(protoreflect.Message){
 // fresh gives what each method that creates creates, with as much filled in as there is.
 func (w *world) fresh() map[protoreflect.Name]proto.Message {
 	const prod = "accounts/alpha/vpcs/prod"
-	name := proto.String("Fresh")
+	name := new("Fresh")
 	return map[protoreflect.Name]proto.Message{
 		"Account":         &pb.Account{DisplayName: name},
 		"Token":           &pb.Token{DisplayName: name, Role: pb.Token_VIEWER},
@@ -117,7 +117,7 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 			TunnelAccess: pb.Peering_ALLOWED, PeerTunnelAccess: pb.Peering_ALLOWED},
 		"VpnConnection": &pb.VpnConnection{DisplayName: name, Vpc: prod, CustomerGateway: "accounts/alpha/customerGateways/free",
 			StaticRoutes: []string{"192.168.50.0/24", "192.168.51.0/24"}},
-		"TargetGroup": &pb.TargetGroup{DisplayName: name, Vpc: prod, Port: 8080, FailOpen: proto.Bool(true), HealthCheck: &pb.HealthCheck{
+		"TargetGroup": &pb.TargetGroup{DisplayName: name, Vpc: prod, Port: 8080, FailOpen: new(true), HealthCheck: &pb.HealthCheck{
 			Protocol: pb.HealthCheck_TCP, Interval: durationpb.New(10e9), Timeout: durationpb.New(5e9), HealthyThreshold: 2, UnhealthyThreshold: 2}},
 		"LoadBalancer": &pb.LoadBalancer{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"}},
 		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TCP, TargetGroup: "accounts/alpha/targetGroups/main",

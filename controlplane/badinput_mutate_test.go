@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -50,8 +51,8 @@ func (w *world) walk(m *method, base proto.Message, path []protoreflect.FieldDes
 	fields := at(proto.Clone(base), path).Descriptor().Fields()
 	for n := range fields.Len() {
 		f := fields.Get(n)
-		here := append(path[:len(path):len(path)], f)
-		ignored := unset(m, here)
+		here := append(slices.Clip(path), f)
+		ignored := unset(here)
 		for _, c := range w.changes(m, base, here, ignored) {
 			one := mutation{field: spell(here), what: c.what, leaf: f, kind: c.kind, ignored: ignored}
 			one.wire = w.spoil(base, path, f, c)
@@ -82,20 +83,12 @@ func at(m proto.Message, path []protoreflect.FieldDescriptor) protoreflect.Messa
 	return r
 }
 
-// unset says whether a field is one that users do not set. In what is created the name is not, either.
-func unset(m *method, path []protoreflect.FieldDescriptor) bool {
-	for n, f := range path {
+// unset says whether a field, or what it lies in, is one that users do not set.
+func unset(path []protoreflect.FieldDescriptor) bool {
+	return slices.ContainsFunc(path, func(f protoreflect.FieldDescriptor) bool {
 		has, _ := proto.GetExtension(f.Options(), annotations.E_FieldBehavior).([]annotations.FieldBehavior)
-		for _, b := range has {
-			if b == annotations.FieldBehavior_OUTPUT_ONLY {
-				return true
-			}
-		}
-		if n == 1 && m.verb == "Create" && f.Name() == "etag" {
-			return false // its length is checked
-		}
-	}
-	return false
+		return slices.Contains(has, annotations.FieldBehavior_OUTPUT_ONLY)
+	})
 }
 
 func spell(path []protoreflect.FieldDescriptor) string {
@@ -187,16 +180,16 @@ func (w *world) listChanges(f protoreflect.FieldDescriptor, add func(mutationKin
 			list.Append(list.Get(n))
 		}
 	})
-	add(maybe, "reversed", func(r protoreflect.Message, f protoreflect.FieldDescriptor) {
-		list := r.Mutable(f).List()
-		for n := range list.Len() / 2 {
-			a, b := list.Get(n), list.Get(list.Len()-1-n)
-			if f.Message() == nil { // messages must not be shared while they move
+	if f.Message() == nil {
+		add(maybe, "reversed", func(r protoreflect.Message, f protoreflect.FieldDescriptor) {
+			list := r.Mutable(f).List()
+			for n := range list.Len() / 2 {
+				a, b := list.Get(n), list.Get(list.Len()-1-n)
 				list.Set(n, b)
 				list.Set(list.Len()-1-n, a)
 			}
-		}
-	})
+		})
+	}
 	for _, size := range []int{16, 17, 100, 101, 1000, 1001, 100_000} {
 		add(maybe, fmt.Sprintf("%d elements", size), func(r protoreflect.Message, f protoreflect.FieldDescriptor) {
 			list := r.Mutable(f).List()

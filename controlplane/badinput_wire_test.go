@@ -50,7 +50,7 @@ var wireCases = []struct {
 		append([]codes.Code{codes.OK}, refusals...)},
 	{"wrong wire types", func(good []byte, m protoreflect.MessageDescriptor) []byte {
 		for n := range m.Fields().Len() {
-			good = protowire.AppendVarint(protowire.AppendTag(good[:len(good):len(good)], m.Fields().Get(n).Number(), protowire.VarintType), 1<<63)
+			good = protowire.AppendVarint(protowire.AppendTag(slices.Clip(good), m.Fields().Get(n).Number(), protowire.VarintType), 1<<63)
 		}
 		return good
 	}, append([]codes.Code{codes.OK}, refusals...)},

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -58,19 +57,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	// In memory, since no crash is part of this; t.TempDir is too long for sockets.
-	dir, err := os.MkdirTemp("/dev/shm", "causeway-bad-")
+	// In memory where there is such a folder, since no crash is part of this; t.TempDir is too long
+	// for sockets.
+	memory := "/dev/shm"
+	if _, err := os.Stat(memory); err != nil {
+		memory = ""
+	}
+	dir, err := os.MkdirTemp(memory, "causeway-bad-") //nolint:usetesting // see above
 	must(t, err)
 	w := &world{
 		t: t, dir: dir, log: &errorLog{}, tokens: map[string]string{},
 		main: map[protoreflect.Name]proto.Message{}, spare: map[protoreflect.Name]proto.Message{},
 		theirs: map[protoreflect.Name]proto.Message{}, gone: map[protoreflect.Name][2]string{},
 	}
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() {
-		must(t, os.RemoveAll(dir))
-		goleak.VerifyNone(t, before)
-	})
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w.store, err = store.OpenEmbedded(ctx, w.path("store"), slog.New(slog.DiscardHandler))
