@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"buf.build/go/protovalidate"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -20,7 +19,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"causeway/controlplane/store"
-	pb "causeway/proto/causeway/v1"
 )
 
 const (
@@ -290,34 +288,6 @@ func TestViolations(t *testing.T) {
 	}
 	if n := len(got.Detail.(*errdetails.BadRequest).GetFieldViolations()); n != 10 || v.Len() != 25 {
 		t.Errorf("%d violations listed of %d", n, v.Len())
-	}
-}
-
-func TestRules(t *testing.T) {
-	request := &pb.CreateVpcRequest{VpcId: "Not An Id", Vpc: &pb.Vpc{}}
-	var v Violations
-	if err := v.AddRules("", protovalidate.Validate(request)); err != nil {
-		t.Fatal(err)
-	}
-	if v.Len() == 0 {
-		t.Fatal("the schema finds nothing wrong")
-	}
-	for _, violation := range v.list {
-		t.Logf("%s %s", violation.GetField(), violation.GetDescription())
-		if violation.GetField() == "" || strings.HasPrefix(violation.GetDescription(), "value ") {
-			t.Errorf("unreadable: %q %q", violation.GetField(), violation.GetDescription())
-		}
-	}
-	var inner Violations
-	if err := inner.AddRules("listener.vpc", protovalidate.Validate(request)); err != nil {
-		t.Fatal(err)
-	}
-	if want := "listener.vpc." + v.list[0].GetField(); inner.list[0].GetField() != want {
-		t.Errorf("got field %q, want %q", inner.list[0].GetField(), want)
-	}
-	broken := errors.New("rule does not compile")
-	if err := v.AddRules("vpc", broken); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
 	}
 }
 

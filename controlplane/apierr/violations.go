@@ -1,11 +1,9 @@
 package apierr
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
-	"buf.build/go/protovalidate"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 )
@@ -29,40 +27,6 @@ func (v *Violations) Add(field, format string, args ...any) {
 		Field:       clean(field, maxFieldText),
 		Description: clean(fmt.Sprintf(format, args...), maxText),
 	})
-}
-
-// AddRules notes what the rules in the schema find: err is what a protovalidate.Validator gave for
-// the message that the request calls field, "" for the request itself. nil is no violation. Any
-// other error, such as a rule that does not compile, is returned.
-func (v *Violations) AddRules(field string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var found *protovalidate.ValidationError
-	if !errors.As(err, &found) {
-		return fmt.Errorf("check rules of %q: %w", field, err)
-	}
-	for _, violation := range found.Violations {
-		path := protovalidate.FieldPathString(violation.Proto.GetField())
-		v.Add(join(field, path), "%s", ruleText(violation))
-	}
-	return nil
-}
-
-// ruleText reads well after the field's name: "is required", "must be at most 63 characters".
-func ruleText(violation *protovalidate.Violation) string {
-	text := violation.Proto.GetMessage()
-	if text == "" {
-		return "violates rule " + violation.Proto.GetRuleId()
-	}
-	return strings.TrimPrefix(text, "value ")
-}
-
-func join(field, path string) string {
-	if field == "" || path == "" {
-		return field + path
-	}
-	return field + "." + path
 }
 
 // Len gives the number of violations noted, including those beyond the ten that are kept.
