@@ -39,7 +39,7 @@ func prepareAttachment(ctx context.Context, c *change, attachment *pb.Attachment
 	if err != nil {
 		return err
 	}
-	addr, err := c.lowestFree(ctx, subnet.Value)
+	addr, err := c.lowestFree(ctx, subnet.Value, nil)
 	if err != nil {
 		return err
 	}
@@ -47,8 +47,9 @@ func prepareAttachment(ctx context.Context, c *change, attachment *pb.Attachment
 	return nil
 }
 
-// lowestFree chooses the address that a resource in a subnet gets. The kernel claims it.
-func (c *change) lowestFree(ctx context.Context, subnet *pb.Subnet) (netip.Addr, error) {
+// lowestFree chooses the address that a resource in a subnet gets, none of those to avoid. The kernel
+// claims it.
+func (c *change) lowestFree(ctx context.Context, subnet *pb.Subnet, avoid map[netip.Addr]string) (netip.Addr, error) {
 	prefix, err := netip.ParsePrefix(subnet.GetCidrBlock())
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("stored %s: %w", subnet.GetName(), err)
@@ -56,6 +57,9 @@ func (c *change) lowestFree(ctx context.Context, subnet *pb.Subnet) (netip.Addr,
 	pool, err := readAddressPool(ctx, c.store, resource.Parent(subnet.GetName()), prefix)
 	if err != nil {
 		return netip.Addr{}, err
+	}
+	for addr := range avoid {
+		pool.mark(addr)
 	}
 	addr, err := pool.take(allocationSkip(c.name, c.try))
 	if errors.Is(err, errAddressExhaustion) {

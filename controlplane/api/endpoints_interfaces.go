@@ -28,6 +28,10 @@ func (c *change) interfaces(ctx context.Context, endpoint *pb.Endpoint, kept []*
 	if err != nil {
 		return err
 	}
+	targeted, err := c.targeted(ctx, vpc)
+	if err != nil {
+		return err
+	}
 	endpoint.NetworkInterfaces = nil
 	for n, subnet := range subnets {
 		at := slices.IndexFunc(kept, func(eni *pb.NetworkInterface) bool { return eni.GetSubnet() == subnet.Name })
@@ -41,7 +45,7 @@ func (c *change) interfaces(ctx context.Context, endpoint *pb.Endpoint, kept []*
 				subnet.Value.GetAvailabilityZone(), service.GetServiceName(), subnet.Value.GetUid(), strings.Join(service.GetAvailabilityZones(), ", "))
 			continue
 		}
-		eni, err := c.newInterface(ctx, subnet.Value, designated[subnet.Name])
+		eni, err := c.newInterface(ctx, subnet.Value, designated[subnet.Name], targeted)
 		if err != nil {
 			return err
 		}
@@ -84,21 +88,27 @@ func (c *change) designations(ctx context.Context, endpoint *pb.Endpoint) (map[s
 	return chosen, nil
 }
 
-// newInterface makes a network interface in a subnet, which the kernel's claims make its own.
-func (c *change) newInterface(ctx context.Context, subnet *pb.Subnet, chosen designation) (*pb.NetworkInterface, error) {
+// newInterface makes a network interface in a subnet, which the kernel's claims make its own. Its
+// address is none of those that are targets in the VPC.
+func (c *change) newInterface(ctx context.Context, subnet *pb.Subnet, chosen designation, targeted map[netip.Addr]string) (*pb.NetworkInterface, error) {
 	uid, err := c.newUID(interfaceUID)
 	if err != nil {
 		return nil, err
 	}
 	eni := &pb.NetworkInterface{Uid: uid, Subnet: subnet.GetName(), AvailabilityZone: subnet.GetAvailabilityZone()}
 	if chosen.field == "" {
-		addr, err := c.lowestFree(ctx, subnet)
+		addr, err := c.lowestFree(ctx, subnet, targeted)
 		eni.IpAddress = addr.String()
 		return eni, err
 	}
 	eni.IpAddress = chosen.addr.String()
 	if !chosen.addr.IsValid() {
 		return eni, nil // noted as a violation already
+	}
+	if group, loop := targeted[chosen.addr]; loop {
+		c.wrong.Add(chosen.field, "%s is a target of %s in the same VPC; connections to it would go round in a loop",
+			quote(chosen.addr.String()), quote(group))
+		return eni, nil
 	}
 	return eni, c.designate(ctx, subnet, chosen)
 }

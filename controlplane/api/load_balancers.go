@@ -49,7 +49,7 @@ func prepareLoadBalancer(ctx context.Context, c *change, lb *pb.LoadBalancer) er
 	}
 	lb.Vpc = resource.Parent(subnets[0].Name)
 	for _, subnet := range subnets {
-		addr, err := c.lowestFree(ctx, subnet.Value)
+		addr, err := c.lowestFree(ctx, subnet.Value, nil)
 		if err != nil {
 			return err
 		}

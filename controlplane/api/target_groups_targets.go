@@ -130,33 +130,7 @@ func addTargets(ctx context.Context, c *change, group *pb.TargetGroup, have, ask
 	return after, nil
 }
 
-// refuseLoops refuses targets that are network interfaces of endpoints of the VPC: a connection
-// would come back to where it was accepted. No endpoint is made there until the commit.
-func (c *change) refuseLoops(ctx context.Context, vpc string, targets []netip.AddrPort) error {
-	revision, err := c.store.Revision(ctx)
-	if err != nil {
-		return err
-	}
-	for n, target := range targets {
-		claim := resource.AddressClaim(vpc, target.Addr().String())
-		held, err := c.store.ClaimOwner(ctx, claim.Kind, claim.Key)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-		case err != nil:
-			return err
-		case resource.Endpoints.Match(held.Owner):
-			c.wrong.Add(fmt.Sprintf("targets[%d].ip_address", n), "%s is the address of endpoint %s of the same VPC; connections to it would go round in a loop",
-				quote(target.Addr().String()), quote(held.Owner))
-		}
-	}
-	if c.wrong.Len() > 0 {
-		return errViolations
-	}
-	resource.Endpoints.RequireUnchanged(c.tx, vpc, revision)
-	return nil
-}
-
-func dropTargets(_ context.Context, c *change, group *pb.TargetGroup, have, asked []netip.AddrPort) ([]netip.AddrPort, error) {
+func dropTargets(_ context.Context, c *change, _ *pb.TargetGroup, have, asked []netip.AddrPort) ([]netip.AddrPort, error) {
 	if c.wrong.Len() > 0 {
 		return nil, errViolations
 	}

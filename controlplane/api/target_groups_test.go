@@ -138,21 +138,6 @@ func TestRegisterTargetsRules(t *testing.T) {
 	}
 }
 
-func TestTargetsThatLoopAreRefused(t *testing.T) {
-	s := newShop(t)
-	s.offer("a")
-	s.targetGroup("orders", "vpcs/prod")
-	s.targetGroup("elsewhere", "vpcs/partner")
-	endpoint, err := s.endpoint("e", "a")
-	must(t, err)
-	address := endpoint.GetNetworkInterfaces()[0].GetIpAddress()
-	_, err = s.register("targetGroups/orders", at("10.0.1.200", 0), at(address, 0))
-	wantField(t, err, "targets[1].ip_address")
-	wantError(t, err, codes.InvalidArgument, "INVALID_FIELD", address, "endpoints/e", "loop")
-	_, err = s.register("targetGroups/elsewhere", at(address, 0))
-	must(t, err)
-}
-
 func TestTargetQuota(t *testing.T) {
 	s := newShop(t)
 	s.targetGroup("orders", "vpcs/partner")
