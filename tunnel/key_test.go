@@ -91,8 +91,8 @@ func TestSecretsNeverPrint(t *testing.T) {
 			"base64":  base64.StdEncoding.EncodeToString(secret),
 			"hex":     hex.EncodeToString(secret[:8]),
 			"HEX":     strings.ToUpper(hex.EncodeToString(secret[:8])),
-			"decimal": strings.Trim(fmt.Sprint(secret[:8]), "[]"),
-			"commas":  strings.ReplaceAll(strings.Trim(fmt.Sprint(secret[:8]), "[]"), " ", ","),
+			"decimal": strings.Trim(fmt.Sprint(string(secret[:8])), "[]"),
+			"commas":  strings.ReplaceAll(strings.Trim(fmt.Sprint(string(secret[:8])), "[]"), " ", ","),
 			"raw":     string(secret),
 		} {
 			if strings.Contains(out.String(), text) {

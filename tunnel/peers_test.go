@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -203,7 +204,7 @@ func TestSetPeersErrors(t *testing.T) {
 		t.Errorf("peers: %+v", got)
 	}
 	n.end()
-	if err := n.SetPeers(nil); err != ErrClosed {
+	if err := n.SetPeers(nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("SetPeers after Close: %v", err)
 	}
 }

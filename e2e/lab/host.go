@@ -189,7 +189,7 @@ func removeNamespace(namespace string) error {
 	if err != nil {
 		return fmt.Errorf("list processes of %s: %w", namespace, err)
 	}
-	for _, field := range strings.Fields(string(out)) {
+	for field := range strings.FieldsSeq(string(out)) {
 		pid, err := strconv.Atoi(field)
 		// A goroutine inside Do may show this very process as one of the namespace.
 		if err != nil || slices.Contains([]int{0, 1, os.Getpid()}, pid) {

@@ -244,7 +244,7 @@ func TestReceiveErrorIsVisible(t *testing.T) {
 	if !errors.Is(err, unix.EFAULT) || errors.Is(err, net.ErrClosed) {
 		t.Errorf("receive: %v", err)
 	}
-	if _, bare := err.(net.Error); bare {
+	if _, permanent := errors.AsType[net.Error](err); permanent {
 		t.Error("WireGuard would take the error for permanent")
 	}
 	select {
