@@ -244,7 +244,7 @@ func TestReceiveErrorIsVisible(t *testing.T) {
 	if !errors.Is(err, unix.EFAULT) || errors.Is(err, net.ErrClosed) {
 		t.Errorf("receive: %v", err)
 	}
-	if _, permanent := errors.AsType[net.Error](err); permanent {
+	if _, permanent := err.(net.Error); permanent { //nolint:errorlint // wireguard-go asserts in the same way
 		t.Error("WireGuard would take the error for permanent")
 	}
 	select {
