@@ -10,29 +10,6 @@ import (
 	"causeway/gateway/spec"
 )
 
-// discard is a service that reads one connection and never answers.
-func discard(t testing.TB, l net.Listener) {
-	t.Helper()
-	accepted := make(chan net.Conn, 1)
-	var running sync.WaitGroup
-	running.Go(func() {
-		defer close(accepted)
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		accepted <- c
-		_, _ = io.Copy(io.Discard, c) // ends with the flow, however that ends
-	})
-	t.Cleanup(func() {
-		l.Close()
-		if c, ok := <-accepted; ok {
-			c.Close()
-		}
-		running.Wait()
-	})
-}
-
 // TestBudgetGrowsUnderUse uploads at the limit until it doubles, and reads of it in the status.
 func TestBudgetGrowsUnderUse(t *testing.T) {
 	cfg := config(t, t.TempDir())
@@ -43,7 +20,7 @@ func TestBudgetGrowsUnderUse(t *testing.T) {
 	w.Endpoints[0].Bandwidth = spec.Bandwidth{BaselineBPS: 8e6, MaximumBPS: 16e6}
 	g.apply(t, &w.Gateway)
 	server.connect(t, g, uid("tepp", 1))
-	discard(t, server.listen(t, 8080))
+	serve(t, server.listen(t, 8080), func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	client.connect(t, g, uid("tepc", 1))
 	c, err := client.dial(t, serviceAt, 0, patience)
 	if err != nil {

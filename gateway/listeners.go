@@ -11,6 +11,19 @@ import (
 // errNotAdmitted refuses a connection that became inadmissible between its first packet and its acceptance.
 var errNotAdmitted = errors.New("peer may not use the exposure")
 
+// Receive buffers of consumers' connections, at their begin.
+const (
+	minReceiveBuffer = 256 << 10
+	maxReceiveBuffer = 1 << 20
+)
+
+// receiveBuffer is 200 ms of a zone budget's baseline, of which half is advertised: a slower endpoint would only hold
+// more bytes for longer. The engine would shrink a larger one after the handshake, and so drop what the consumer sent by
+// its leave.
+func receiveBuffer(bitsPerSecond int64) int {
+	return int(min(max(bitsPerSecond/8/5, minReceiveBuffer), maxReceiveBuffer))
+}
+
 // gate asks once more whether a flow may be, now that CloseWhere knows it: one that was accepted under an old table
 // and escaped the closing that followed is refused here.
 type gate struct {
@@ -45,6 +58,7 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 			plan[key] = wantedListener{
 				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, via: e.Via,
 				idle: l.IdleTimeout, service: g.served.services[key],
+				receive: receiveBuffer(n.endpoint.Bandwidth.BaselineBPS),
 			}
 		}
 	}
@@ -52,7 +66,7 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 }
 
 // closeListeners closes those that are not planned as they are, and notes why their flows end. Flows of one that only
-// gets another idle timeout stay.
+// gets another idle timeout or buffer stay.
 func (g *Gateway) closeListeners(v *vpc, plan map[serviceKey]wantedListener, x *index, end *endings) {
 	for key, l := range v.listeners {
 		want, planned := plan[key]
@@ -63,9 +77,9 @@ func (g *Gateway) closeListeners(v *vpc, plan map[serviceKey]wantedListener, x *
 		if err := l.Close(); err != nil {
 			g.log.Error("closing a listener", "address", l.want.at, "error", err)
 		}
-		idleOnly := l.want
-		idleOnly.idle = want.idle
-		if planned && idleOnly == want {
+		same := l.want
+		same.idle, same.receive = want.idle, want.receive
+		if planned && same == want {
 			continue
 		}
 		end.listeners[l.Listener] = endReason(key, l.want, x)
@@ -115,7 +129,7 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 		return nil, err
 	}
 	v.addresses[want.at.Addr()] = true
-	ep, queue, err := v.domain.Listen(want.at)
+	ep, queue, err := v.domain.Listen(want.at, want.receive)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,7 @@ type wantedListener struct {
 	endpoint string
 	via      string
 	idle     time.Duration
+	receive  int // bytes
 	service  *service
 }
 

@@ -68,7 +68,7 @@ func (w *world) addService(i int, target netip.AddrPort) {
 	w.TargetGroups = append(w.TargetGroups, spec.TargetGroup{
 		Name: group, Domain: provider(i), FailOpen: true,
 		Targets:     []spec.Target{{Address: target.Addr(), Port: target.Port()}},
-		HealthCheck: spec.HealthCheck{Protocol: spec.TCP, Interval: 30 * time.Second, Timeout: 5 * time.Second, HealthyThreshold: 2, UnhealthyThreshold: 2},
+		HealthCheck: spec.HealthCheck{Protocol: spec.TCP, Interval: time.Second, Timeout: time.Second, HealthyThreshold: 2, UnhealthyThreshold: 2},
 	})
 	w.LoadBalancers = append(w.LoadBalancers, spec.LoadBalancer{
 		Name: fmt.Sprintf("accounts/p%d/loadBalancers/lb", i), Domain: provider(i),

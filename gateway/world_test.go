@@ -105,15 +105,23 @@ func (g gatewayUnderTest) tunnelEndpoint(t testing.TB, uid string) spec.TunnelEn
 	return spec.TunnelEndpointStatus{}
 }
 
+// givenPorts are those that freePort has returned, so that it returns none twice.
+var givenPorts sync.Map
+
 // freePort is a UDP port of loopback that is free at the moment.
 func freePort(t testing.TB) uint16 {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
+	for {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := uint16(c.LocalAddr().(*net.UDPAddr).Port)
+		c.Close()
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
+			return port
+		}
 	}
-	defer c.Close()
-	return uint16(c.LocalAddr().(*net.UDPAddr).Port)
 }
 
 // host is what stands at the other end of a tunnel: a userspace WireGuard peer with a TCP/IP stack of its own.
@@ -245,22 +253,30 @@ func ended(t testing.TB, c net.Conn) {
 // answer is a service that says its name for every byte it gets.
 func answer(t testing.TB, l net.Listener, name string) {
 	t.Helper()
+	serve(t, l, func(c net.Conn) {
+		var b [1]byte
+		for {
+			if _, err := c.Read(b[:]); err != nil {
+				return
+			}
+			if _, err := c.Write([]byte(name)); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// serve hands every connection, health checks included, to a function of its own, and ends them with the test.
+func serve(t testing.TB, l net.Listener, handle func(net.Conn)) {
+	t.Helper()
 	var (
 		running sync.WaitGroup
 		mu      sync.Mutex
 		open    = map[net.Conn]bool{}
 	)
-	serve := func(c net.Conn) {
+	one := func(c net.Conn) {
 		defer c.Close()
-		var b [1]byte
-		for {
-			if _, err := c.Read(b[:]); err != nil {
-				break
-			}
-			if _, err := c.Write([]byte(name)); err != nil {
-				break
-			}
-		}
+		handle(c)
 		mu.Lock()
 		defer mu.Unlock()
 		delete(open, c)
@@ -274,7 +290,7 @@ func answer(t testing.TB, l net.Listener, name string) {
 			mu.Lock()
 			open[c] = true
 			mu.Unlock()
-			running.Go(func() { serve(c) })
+			running.Go(func() { one(c) })
 		}
 	})
 	t.Cleanup(func() {

@@ -164,11 +164,15 @@ func (d *Domain) RemoveAddress(a netip.Addr) error {
 }
 
 // Listen opens a listening TCP endpoint on one of the domain's addresses and returns it with its event queue. The caller
-// owns it. What reaches it is also decided by the Table.
-func (d *Domain) Listen(at netip.AddrPort) (tcpip.Endpoint, *waiter.Queue, error) {
+// owns it. What reaches it is also decided by the Table. Connections start with a receive buffer of that many bytes, and
+// may grow it; 0 is 1 MiB. To shrink it later would drop what the consumer has been told to send.
+func (d *Domain) Listen(at netip.AddrPort, receiveBuffer int) (tcpip.Endpoint, *waiter.Queue, error) {
 	ep, wq, err := d.open()
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen on %v: %w", at, err)
+	}
+	if receiveBuffer > 0 {
+		ep.SocketOptions().SetReceiveBufferSize(int64(receiveBuffer), false)
 	}
 	// Connections of an earlier listener, in TIME_WAIT or alive, hold its port.
 	ep.SocketOptions().SetReuseAddress(true)

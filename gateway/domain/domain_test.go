@@ -65,7 +65,7 @@ func serve(t *testing.T, d *Domain, port *link.Port, at string) {
 	if err := d.AddAddress(to.Addr()); err != nil {
 		t.Fatal(err)
 	}
-	ep, _, err := d.Listen(to)
+	ep, _, err := d.Listen(to, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestNothingIsForwarded(t *testing.T) {
 	if err := d.AddAddress(addr("10.0.1.9")); err != nil {
 		t.Fatal(err)
 	}
-	ep, _, err := b.Listen(addrPort("10.0.0.6:22"))
+	ep, _, err := b.Listen(addrPort("10.0.0.6:22"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,15 +224,15 @@ func TestAddresses(t *testing.T) {
 	if err := d.AddAddress(addr("fd00::1")); err == nil {
 		t.Error("an IPv6 address was added")
 	}
-	ep, _, err := d.Listen(netip.AddrPortFrom(a, 443))
+	ep, _, err := d.Listen(netip.AddrPortFrom(a, 443), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := d.Listen(netip.AddrPortFrom(a, 443)); err == nil {
+	if _, _, err := d.Listen(netip.AddrPortFrom(a, 443), 0); err == nil {
 		t.Error("listening twice on one port succeeded")
 	}
 	ep.Close()
-	if ep, _, err = d.Listen(netip.AddrPortFrom(a, 443)); err != nil {
+	if ep, _, err = d.Listen(netip.AddrPortFrom(a, 443), 0); err != nil {
 		t.Errorf("listening again after close: %v", err)
 	} else {
 		ep.Close()
@@ -242,7 +242,7 @@ func TestAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if ep, _, err := d.Listen(netip.AddrPortFrom(a, 443)); err == nil {
+	if ep, _, err := d.Listen(netip.AddrPortFrom(a, 443), 0); err == nil {
 		ep.Close()
 		t.Error("listening on an address that is gone succeeded")
 	}
@@ -251,7 +251,7 @@ func TestAddresses(t *testing.T) {
 	if err := d.AddAddress(a); !errors.Is(err, ErrClosed) {
 		t.Errorf("add address after close: %v", err)
 	}
-	if _, _, err := d.Listen(netip.AddrPortFrom(a, 443)); !errors.Is(err, ErrClosed) {
+	if _, _, err := d.Listen(netip.AddrPortFrom(a, 443), 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("listen after close: %v", err)
 	}
 }
