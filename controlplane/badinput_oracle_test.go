@@ -61,6 +61,11 @@ func domainFaults(m *method, wire []byte, st *status.Status) []string {
 			if d.GetDomain() != apierr.Domain || !reasonForm.MatchString(d.GetReason()) {
 				faults = append(faults, "ErrorInfo "+d.String())
 			}
+			for key, value := range d.GetMetadata() {
+				if !printable(value) {
+					faults = append(faults, "metadata "+key+" has what cannot be printed")
+				}
+			}
 		case *errdetails.BadRequest:
 			others++
 			for _, v := range d.GetFieldViolations() {
@@ -94,7 +99,7 @@ func statusFaults(wire []byte, st *status.Status) []string {
 		faults = append(faults, "no message")
 	case !utf8.ValidString(st.Message()):
 		faults = append(faults, "message is not UTF-8")
-	case strings.ContainsFunc(st.Message(), func(r rune) bool { return !unicode.IsPrint(r) }):
+	case !printable(st.Message()):
 		faults = append(faults, "message has what cannot be printed")
 	}
 	if size := proto.Size(st.Proto()); size*4/3+3*len(st.Message()) > maxStatus {
@@ -107,6 +112,10 @@ func statusFaults(wire []byte, st *status.Status) []string {
 		faults = append(faults, "code "+st.Code().String())
 	}
 	return faults
+}
+
+func printable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 var index = regexp.MustCompile(`\[\d+\]$`)
