@@ -32,7 +32,7 @@ func TestBootstrap(t *testing.T) {
 func TestDeleteAccountThatOwnsSomething(t *testing.T) {
 	l := newLab(t)
 	account := "accounts/" + l.a
-	_, err := l.accounts().UpdateAccount(l.as(l.a), &pb.UpdateAccountRequest{Account: &pb.Account{Name: account, DisplayName: proto.String("A")}})
+	_, err := l.accounts().UpdateAccount(l.as(l.a), &pb.UpdateAccountRequest{Account: &pb.Account{Name: account, DisplayName: new("A")}})
 	must(t, err)
 	vpc := l.vpc(l.a, "prod", "10.0.0.0/16")
 	_, err = l.accounts().DeleteAccount(l.operator(), &pb.DeleteAccountRequest{Name: account})

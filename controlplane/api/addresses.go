@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -191,14 +192,6 @@ func allocationSkip(owner string, try int) int {
 // lostClaim says whether a commit failed because another caller claimed a key of one of these kinds
 // first.
 func lostClaim(err error, kinds ...string) bool {
-	var failed *store.ConditionError
-	if !errors.As(err, &failed) || failed.Err != store.ErrClaimed {
-		return false
-	}
-	for _, kind := range kinds {
-		if failed.Claim.Kind == kind {
-			return true
-		}
-	}
-	return false
+	failed, ok := errors.AsType[*store.ConditionError](err)
+	return ok && errors.Is(failed.Err, store.ErrClaimed) && slices.Contains(kinds, failed.Claim.Kind)
 }

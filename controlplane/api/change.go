@@ -38,7 +38,7 @@ func (c *change) path(field string) string { return c.field + "." + field }
 const changeTries = 64
 
 // attempt makes a change until it is committed, fails for good or has lost too often.
-func (k *kernel) attempt(ctx context.Context, c change, try func(*change) error) error {
+func (k *kernel) attempt(c change, try func(*change) error) error {
 	for n := 0; ; n++ {
 		one := c
 		one.kernel, one.try, one.now, one.tx = k, n, k.now(), k.store.Begin()
@@ -58,17 +58,12 @@ func (k *kernel) attempt(ctx context.Context, c change, try func(*change) error)
 // raced says whether a commit failed because of another writer and may succeed if made anew: what
 // was read has changed, or what was chosen as free has been taken.
 func raced(err error) bool {
-	var failed *store.ConditionError
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*store.ConditionError](err)
+	if !ok {
 		return false
 	}
-	switch failed.Err {
-	case store.ErrConflict, store.ErrNotFound:
-		return true
-	case store.ErrClaimed:
-		return lostClaim(err, resource.ClaimUID, resource.ClaimAddress, resource.ClaimInside)
-	}
-	return false
+	return errors.Is(failed.Err, store.ErrConflict) || errors.Is(failed.Err, store.ErrNotFound) ||
+		lostClaim(err, resource.ClaimUID, resource.ClaimAddress, resource.ClaimInside)
 }
 
 // reference resolves a field of the resource that names another one of the same account, and has

@@ -45,7 +45,7 @@ func create[T resource.Message](ctx context.Context, k *kernel, kind *resource.K
 	if err != nil {
 		return none, err
 	}
-	err = k.attempt(ctx, change{caller: who, word: kind.Word, field: r.field}, func(c *change) error {
+	err = k.attempt(change{caller: who, word: kind.Word, field: r.field}, func(c *change) error {
 		made, err = r.try(ctx, c, kind, record)
 		return err
 	})

@@ -242,7 +242,7 @@ func TestUpdateEndpointRules(t *testing.T) {
 	wantField(t, err, "endpoint.service_name")
 	_, err = change(&pb.Endpoint{ServiceName: "endpointServices/none"})
 	wantField(t, err, "endpoint.service_name")
-	_, err = change(&pb.Endpoint{ServiceName: "endpointServices/none", DisplayName: proto.String("Orders")}, "display_name")
+	_, err = change(&pb.Endpoint{ServiceName: "endpointServices/none", DisplayName: new("Orders")}, "display_name")
 	must(t, err)
 	_, err = change(&pb.Endpoint{Bandwidth: &pb.Bandwidth{MaximumMbps: 5000}})
 	wantField(t, err, "endpoint.bandwidth.maximum_mbps")
@@ -254,10 +254,10 @@ func TestUpdateEndpointRules(t *testing.T) {
 	if got, err = change(got, "*"); err != nil || !proto.Equal(got.GetNetworkInterfaces()[0], endpoint.GetNetworkInterfaces()[0]) {
 		t.Errorf("a pasted Get result changed the interface to %v (%v)", got.GetNetworkInterfaces(), err)
 	}
-	_, err = s.eps.UpdateEndpoint(s.ctx, &pb.UpdateEndpointRequest{Endpoint: &pb.Endpoint{Name: endpoint.GetName(), Etag: "1", DisplayName: proto.String("x")}})
+	_, err = s.eps.UpdateEndpoint(s.ctx, &pb.UpdateEndpointRequest{Endpoint: &pb.Endpoint{Name: endpoint.GetName(), Etag: "1", DisplayName: new("x")}})
 	wantError(t, err, codes.Aborted, "ETAG_MISMATCH")
 	_, err = s.eps.DeleteEndpoint(s.ctx, &pb.DeleteEndpointRequest{Name: endpoint.GetUid()})
 	must(t, err)
-	_, err = change(&pb.Endpoint{DisplayName: proto.String("x")})
+	_, err = change(&pb.Endpoint{DisplayName: new("x")})
 	wantError(t, err, codes.FailedPrecondition, "BEING_DELETED")
 }

@@ -57,8 +57,8 @@ func cidrOverlap(kind *resource.Info, name, prefix, other, otherPrefix string) e
 // taken says what it means that another resource holds a claim. It names that resource only where
 // the kind of claim makes sure that the caller sees it.
 func taken(err error, kind *resource.Info, name string) error {
-	var failed *store.ConditionError
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*store.ConditionError](err)
+	if !ok {
 		return err
 	}
 	claim := failed.Claim

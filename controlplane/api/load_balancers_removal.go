@@ -22,7 +22,7 @@ func removeWith[T resource.Message](ctx context.Context, k *kernel, kind *resour
 	if err != nil {
 		return nil, err
 	}
-	err = k.attempt(ctx, change{caller: who, word: kind.Word}, func(c *change) error {
+	err = k.attempt(change{caller: who, word: kind.Word}, func(c *change) error {
 		v, err := find(ctx, k, who, kind, "name", text)
 		if err != nil {
 			return err

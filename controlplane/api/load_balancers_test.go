@@ -70,7 +70,7 @@ func TestSubnetsOfALoadBalancerStay(t *testing.T) {
 		Name: lb.GetName(), Subnets: []string{"vpcs/partner/subnets/b"},
 	}})
 	wantField(t, err, "load_balancer.subnets")
-	lb.DisplayName = proto.String("Orders")
+	lb.DisplayName = new("Orders")
 	after, err := s.lbs.UpdateLoadBalancer(s.ctx, &pb.UpdateLoadBalancerRequest{LoadBalancer: lb})
 	must(t, err)
 	if after.GetDisplayName() != "Orders" || after.GetNodes()[0].GetIpAddress() != "10.1.1.4" {

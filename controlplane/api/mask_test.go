@@ -14,7 +14,7 @@ import (
 func TestMergeNestedFields(t *testing.T) {
 	stored := func() *pb.TargetGroup {
 		return &pb.TargetGroup{
-			Name: "n", Port: 80, FailOpen: proto.Bool(true),
+			Name: "n", Port: 80, FailOpen: new(true),
 			HealthCheck: &pb.HealthCheck{Port: 81, Interval: durationpb.New(30e9), HealthyThreshold: 5},
 		}
 	}
@@ -27,8 +27,8 @@ func TestMergeNestedFields(t *testing.T) {
 	}{
 		{"OK populated part", &pb.TargetGroup{HealthCheck: &pb.HealthCheck{Interval: durationpb.New(5e9)}}, nil,
 			func(g *pb.TargetGroup) { g.HealthCheck.Interval = durationpb.New(5e9) }, 0},
-		{"OK populated zero", &pb.TargetGroup{FailOpen: proto.Bool(false)}, nil,
-			func(g *pb.TargetGroup) { g.FailOpen = proto.Bool(false) }, 0},
+		{"OK populated zero", &pb.TargetGroup{FailOpen: new(false)}, nil,
+			func(g *pb.TargetGroup) { g.FailOpen = new(false) }, 0},
 		{"OK empty part is nothing", &pb.TargetGroup{HealthCheck: &pb.HealthCheck{}}, nil, func(*pb.TargetGroup) {}, 0},
 		{"OK named part", &pb.TargetGroup{HealthCheck: &pb.HealthCheck{Port: 9}}, []string{"health_check"},
 			func(g *pb.TargetGroup) { g.HealthCheck = &pb.HealthCheck{Port: 9} }, 0},

@@ -61,7 +61,7 @@ func TestOtherAccountsAreInvisible(t *testing.T) {
 			return err
 		},
 		"update vpc": func(ctx context.Context, name string) error {
-			_, err := l.vpcs().UpdateVpc(ctx, &pb.UpdateVpcRequest{Vpc: &pb.Vpc{Name: name, DisplayName: proto.String("x")}})
+			_, err := l.vpcs().UpdateVpc(ctx, &pb.UpdateVpcRequest{Vpc: &pb.Vpc{Name: name, DisplayName: new("x")}})
 			return err
 		},
 		"delete vpc": func(ctx context.Context, name string) error {
@@ -116,12 +116,12 @@ func TestUpdateMasks(t *testing.T) {
 		want  string
 		field string
 	}{
-		{"OK populated", &pb.Vpc{DisplayName: proto.String("one")}, nil, "one", ""},
+		{"OK populated", &pb.Vpc{DisplayName: new("one")}, nil, "one", ""},
 		{"OK nothing", &pb.Vpc{}, nil, "one", ""},
-		{"OK empty is populated", &pb.Vpc{DisplayName: proto.String("")}, nil, "", ""},
-		{"OK named", &pb.Vpc{DisplayName: proto.String("two"), Region: "ignored"}, []string{"display_name"}, "two", ""},
+		{"OK empty is populated", &pb.Vpc{DisplayName: new("")}, nil, "", ""},
+		{"OK named", &pb.Vpc{DisplayName: new("two"), Region: "ignored"}, []string{"display_name"}, "two", ""},
 		{"OK named and absent clears", &pb.Vpc{}, []string{"display_name"}, "", ""},
-		{"OK twice", &pb.Vpc{DisplayName: proto.String("three")}, []string{"display_name", "display_name"}, "three", ""},
+		{"OK twice", &pb.Vpc{DisplayName: new("three")}, []string{"display_name", "display_name"}, "three", ""},
 		{"OK output-only ignored", &pb.Vpc{State: pb.Vpc_FAILED, Uid: "x"}, []string{"state", "uid", "name", "etag", "create_time"}, "three", ""},
 		{"OK a pasted answer", proto.Clone(original).(*pb.Vpc), nil, "three", ""},
 		{"OK replaced", &pb.Vpc{Region: "us-east-1", CidrBlock: "10.0.0.0/16"}, []string{"*"}, "", ""},
@@ -130,7 +130,7 @@ func TestUpdateMasks(t *testing.T) {
 		{"bad empty path", &pb.Vpc{}, []string{""}, "", "update_mask"},
 		{"bad immutable", &pb.Vpc{CidrBlock: "10.1.0.0/16"}, nil, "", "vpc.cidr_block"},
 		{"bad immutable cleared", &pb.Vpc{}, []string{"region"}, "", "vpc.region"},
-		{"bad value", &pb.Vpc{DisplayName: proto.String(string(make([]byte, 129)))}, nil, "", "vpc.display_name"},
+		{"bad value", &pb.Vpc{DisplayName: new(string(make([]byte, 129)))}, nil, "", "vpc.display_name"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -312,7 +312,7 @@ func TestObserverDecoratesWhatIsShown(t *testing.T) {
 		}
 	}
 	l.vpc(l.a, "prod", "10.0.0.0/16")
-	got, err := l.vpcs().UpdateVpc(l.as(l.a), &pb.UpdateVpcRequest{Vpc: &pb.Vpc{Name: "vpcs/prod", DisplayName: proto.String("x")}})
+	got, err := l.vpcs().UpdateVpc(l.as(l.a), &pb.UpdateVpcRequest{Vpc: &pb.Vpc{Name: "vpcs/prod", DisplayName: new("x")}})
 	must(t, err)
 	if got.GetState() != pb.Vpc_FAILED || got.GetStateMessage() != "no zone" {
 		t.Errorf("shown %v", got)

@@ -172,7 +172,7 @@ func (s *peerings) reply(ctx context.Context, text string, state pb.Peering_Stat
 		return nil, err
 	}
 	var replied *pb.Peering
-	err = s.attempt(ctx, change{caller: who, word: resource.Peerings.Word}, func(c *change) error {
+	err = s.attempt(change{caller: who, word: resource.Peerings.Word}, func(c *change) error {
 		v, err := find(ctx, s.kernel, who, resource.Peerings, "name", text)
 		if err != nil {
 			return err

@@ -170,7 +170,7 @@ func TestEachOwnerSetsItsOwnTunnelAccess(t *testing.T) {
 		{"OK unchanged by the other", l.b, &pb.Peering{TunnelAccess: pb.Peering_ALLOWED}, true},
 		{"bad accepter changes the requester's", l.b, &pb.Peering{TunnelAccess: pb.Peering_DENIED}, false},
 		{"bad requester changes the accepter's", l.a, &pb.Peering{PeerTunnelAccess: pb.Peering_ALLOWED}, false},
-		{"bad accepter renames", l.b, &pb.Peering{DisplayName: proto.String("mine")}, false},
+		{"bad accepter renames", l.b, &pb.Peering{DisplayName: new("mine")}, false},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

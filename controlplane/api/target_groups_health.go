@@ -3,7 +3,6 @@ package api
 import (
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"causeway/controlplane/apierr"
@@ -23,7 +22,7 @@ const (
 // the interval, so that a short interval may be given alone.
 func fillTargetGroup(group *pb.TargetGroup) {
 	if group.FailOpen == nil {
-		group.FailOpen = proto.Bool(true)
+		group.FailOpen = new(true)
 	}
 	if group.GetHealthCheck() == nil {
 		group.HealthCheck = &pb.HealthCheck{}

@@ -40,7 +40,7 @@ func (k *kernel) changeTargets(ctx context.Context, text string, asked []*pb.Tar
 		return nil, err
 	}
 	var result []*pb.Target
-	err = k.attempt(ctx, change{caller: who, word: resource.TargetGroups.Word}, func(c *change) error {
+	err = k.attempt(change{caller: who, word: resource.TargetGroups.Word}, func(c *change) error {
 		group, err := find(ctx, k, who, resource.TargetGroups, "name", text)
 		if err != nil {
 			return err

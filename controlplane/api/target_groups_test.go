@@ -25,17 +25,17 @@ func TestTargetGroupDefaults(t *testing.T) {
 		HealthCheck: &pb.HealthCheck{
 			Protocol: pb.HealthCheck_TCP, Interval: seconds(30), Timeout: seconds(10), HealthyThreshold: 5, UnhealthyThreshold: 2,
 		},
-		FailOpen: proto.Bool(true), State: pb.TargetGroup_PENDING,
+		FailOpen: new(true), State: pb.TargetGroup_PENDING,
 		Etag: group.GetEtag(), CreateTime: group.GetCreateTime(), UpdateTime: group.GetUpdateTime(),
 	}
 	if !proto.Equal(group, want) {
 		t.Errorf("created %v, want %v", group, want)
 	}
 	after, err := s.lbs.UpdateTargetGroup(s.ctx, &pb.UpdateTargetGroupRequest{TargetGroup: &pb.TargetGroup{
-		Name: group.GetUid(), FailOpen: proto.Bool(false), HealthCheck: &pb.HealthCheck{UnhealthyThreshold: 3},
+		Name: group.GetUid(), FailOpen: new(false), HealthCheck: &pb.HealthCheck{UnhealthyThreshold: 3},
 	}})
 	must(t, err)
-	want.FailOpen, want.HealthCheck.UnhealthyThreshold = proto.Bool(false), 3
+	want.FailOpen, want.HealthCheck.UnhealthyThreshold = new(false), 3
 	want.Etag, want.UpdateTime = after.GetEtag(), after.GetUpdateTime()
 	if !proto.Equal(after, want) {
 		t.Errorf("updated %v, want %v", after, want)

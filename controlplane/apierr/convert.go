@@ -28,8 +28,7 @@ func FromStore(err error, kind, name string) error {
 	if err == nil {
 		return nil
 	}
-	var failed *store.ConditionError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*store.ConditionError](err); ok {
 		return fromCondition(failed, kind, name)
 	}
 	switch {
@@ -52,19 +51,19 @@ func FromStore(err error, kind, name string) error {
 func fromCondition(failed *store.ConditionError, kind, name string) error {
 	own := failed.Name == name
 	switch {
-	case failed.Err == store.ErrClaimed:
+	case errors.Is(failed.Err, store.ErrClaimed):
 		return InUse(failed.Claim.Kind, kind, name)
-	case failed.Err == store.ErrNotEmpty:
+	case errors.Is(failed.Err, store.ErrNotEmpty):
 		return Precondition(ReasonHasChildren, kind, name, "still has %q; delete that first", failed.Name)
-	case failed.Err == store.ErrNotFound && own:
+	case errors.Is(failed.Err, store.ErrNotFound) && own:
 		return NotFound(kind, name)
-	case failed.Err == store.ErrNotFound:
+	case errors.Is(failed.Err, store.ErrNotFound):
 		return NotFound("resource", failed.Name)
-	case failed.Err == store.ErrExists && own:
+	case errors.Is(failed.Err, store.ErrExists) && own:
 		return Exists(kind, name)
-	case failed.Err == store.ErrExists:
+	case errors.Is(failed.Err, store.ErrExists):
 		return Exists("resource", failed.Name)
-	case failed.Err == store.ErrConflict && own:
+	case errors.Is(failed.Err, store.ErrConflict) && own:
 		return EtagMismatch(kind, name)
 	}
 	return Conflict(kind, name)
@@ -78,8 +77,7 @@ func ToStatus(err error, requestID string) (st *status.Status, cause error) {
 	if err == nil {
 		return status.New(codes.OK, ""), nil
 	}
-	var carrier interface{ GRPCStatus() *status.Status }
-	if errors.As(err, &carrier) {
+	if carrier, ok := errors.AsType[statusError](err); ok {
 		st := carrier.GRPCStatus()
 		if Reason(st) != "" {
 			return st, nil
@@ -89,6 +87,12 @@ func ToStatus(err error, requestID string) (st *status.Status, cause error) {
 		}
 	}
 	return fromUnknown(err, requestID)
+}
+
+// statusError is what the errors of gRPC have in common.
+type statusError interface {
+	error
+	GRPCStatus() *status.Status
 }
 
 func fromUnknown(err error, requestID string) (*status.Status, error) {

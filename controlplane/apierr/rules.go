@@ -27,8 +27,8 @@ func (v *Violations) AddRules(field string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var found *protovalidate.ValidationError
-	if !errors.As(err, &found) {
+	found, ok := errors.AsType[*protovalidate.ValidationError](err)
+	if !ok {
 		return fmt.Errorf("check rules of %q: %w", field, err)
 	}
 	for _, violation := range found.Violations {

@@ -89,7 +89,7 @@ func TestRulesDoNotRepeatSecrets(t *testing.T) {
 		"etag":   `does not fit, is "hunter2"`,
 	} {
 		got := ruleText(&protovalidate.Violation{
-			Proto:           &validate.Violation{RuleId: proto.String("string.in"), Message: proto.String("does not fit")},
+			Proto:           &validate.Violation{RuleId: new("string.in"), Message: new("does not fit")},
 			FieldValue:      protoreflect.ValueOfString("hunter2"),
 			FieldDescriptor: fields.ByName(name),
 		})

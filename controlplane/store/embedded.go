@@ -161,8 +161,7 @@ func full(alarms []*etcdserverpb.AlarmMember) bool {
 // damage marks an error that the operating system did not give: what is left, once the configuration
 // is ours, is what etcd read.
 func damage(err error) error {
-	var system syscall.Errno
-	if errors.As(err, &system) || errors.Is(err, ErrDamaged) {
+	if _, system := errors.AsType[syscall.Errno](err); system || errors.Is(err, ErrDamaged) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)

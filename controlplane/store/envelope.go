@@ -27,7 +27,7 @@ func encode(m proto.Message) ([]byte, error) {
 	out[0], out[1] = envelopeMagic, envelopeVersion
 	out, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(out, m)
 	if err != nil {
-		return nil, fmt.Errorf("%w: encode %s: %s", ErrInvalid, messageName(m), err)
+		return nil, fmt.Errorf("%w: encode %s: %w", ErrInvalid, messageName(m), err)
 	}
 	if len(out) > MaxValueBytes {
 		return nil, fmt.Errorf("%w: %s of %d bytes, at most %d", ErrTooLarge, messageName(m), len(out), MaxValueBytes)
@@ -52,7 +52,7 @@ func decode(stored []byte, m proto.Message) error {
 		return fmt.Errorf("%w: checksum differs", ErrCorrupt)
 	}
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(payload, m); err != nil {
-		return fmt.Errorf("%w: %s", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return nil
 }

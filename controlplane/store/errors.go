@@ -71,11 +71,11 @@ type ConditionError struct {
 // Error describes the condition with the resource or claim it concerns.
 func (e *ConditionError) Error() string {
 	switch {
-	case e.Err == ErrClaimed:
+	case errors.Is(e.Err, ErrClaimed):
 		return fmt.Sprintf("%s %q: %v %q", e.Claim.Kind, e.Claim.Key, e.Err, e.Claim.Owner)
-	case e.Err == ErrRequestSeen:
+	case errors.Is(e.Err, ErrRequestSeen):
 		return fmt.Sprintf("request %q: %v", e.RequestID, e.Err)
-	case e.Err == ErrConflict:
+	case errors.Is(e.Err, ErrConflict):
 		return fmt.Sprintf("%s %q: %v: revision %d, expected %d", e.Collection, e.Name, e.Err, e.Have, e.Want)
 	}
 	return fmt.Sprintf("%s %q: %v", e.Collection, e.Name, e.Err)
@@ -110,9 +110,8 @@ func classify(err error) error {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return errLeaseGone
 	}
-	var server rpctypes.EtcdError
 	code := status.Code(err)
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 		code = server.Code()
 	}
 	switch code {

@@ -69,7 +69,7 @@ func decodeRequest(stored string) (hash []byte, name string, err error) {
 		return nil, "", fmt.Errorf("%w: request record without a space", ErrCorrupt)
 	}
 	if hash, err = hex.DecodeString(sum); err != nil {
-		return nil, "", fmt.Errorf("%w: request record: %s", ErrCorrupt, err)
+		return nil, "", fmt.Errorf("%w: request record: %w", ErrCorrupt, err)
 	}
 	return hash, name, nil
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -64,13 +66,13 @@ type stopGoroutine struct{ fail *failure }
 
 // OnWrite records the failure and does not return.
 func (h stopGoroutine) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
-	reason := entry.Message
+	reason := []string{entry.Message}
 	for _, field := range fields {
 		if err, ok := field.Interface.(error); ok {
-			reason += ": " + err.Error()
+			reason = append(reason, err.Error())
 		}
 	}
-	h.fail.set(reason)
+	h.fail.set(strings.Join(reason, ": "))
 	runtime.Goexit()
 }
 
@@ -88,7 +90,7 @@ func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.W
 
 // With gives a core that adds fields to every entry.
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{out: c.out, with: append(c.with[:len(c.with):len(c.with)], fields...), closing: c.closing}
+	return &slogCore{out: c.out, with: append(slices.Clip(c.with), fields...), closing: c.closing}
 }
 
 // Check adds the core to an entry it takes.

@@ -37,6 +37,7 @@ func text(s string) *wrapperspb.StringValue { return wrapperspb.String(s) }
 
 // testLog sends etcd's warnings to the test's output.
 func testLog(t testing.TB) *slog.Logger {
+	t.Helper()
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
@@ -183,7 +184,7 @@ func (tx *Txn) try(ctx context.Context) (resp *clientv3.TxnResponse, err error) 
 		if err != nil {
 			return nil, err
 		}
-		writes = append(writes[:len(writes):len(writes)], tx.requestOps(lease)...)
+		writes = append(slices.Clip(writes), tx.requestOps(lease)...)
 	}
 	cmps := make([]clientv3.Cmp, len(tx.conds))
 	reads := make([]clientv3.Op, len(tx.conds))
