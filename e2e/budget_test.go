@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"causeway/e2e/lab"
+	causewayv1 "causeway/proto/causeway/v1"
 )
 
 const (
@@ -75,6 +76,40 @@ func TestFairShares(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBudgetGrows keeps a budget in use until it has grown by itself from its baseline to its maximum,
+// each step to be seen in the endpoint's status, and lets it shrink again.
+func TestBudgetGrows(t *testing.T) {
+	const baseline, maximum = 20, 80
+	w := newWorld(t, settings{extra: "zone_budget: {grow_after: 2s, shrink_after: 3s}\n"})
+	consumer := w.bulkWorld()
+	address := w.endpoint("vpcs/prod", "growing", "endpointServices/bulk", fmt.Sprintf(`"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}`, baseline, maximum))
+	w.transfer(t, consumer, address, "down", 4)
+	grown := w.bandwidth("vpcs/prod/endpoints/growing")
+	var path []string
+	for _, step := range grown.GetSteps() {
+		path = append(path, fmt.Sprintf("%v %d to %d", step.GetDirection(), step.GetFromMbps(), step.GetToMbps()))
+	}
+	if want := []string{"EGRESS 20 to 40", "EGRESS 40 to 80"}; !slices.Equal(path, want) {
+		t.Errorf("the limit's steps are %q; want %q", path, want)
+	}
+	if grown.GetEgressLimitMbps() != maximum || grown.GetIngressLimitMbps() != baseline || grown.GetLimitMbps() != maximum {
+		t.Errorf("the limits are %v; want %d in the used direction and %d in the other", grown, maximum, baseline)
+	}
+	w.Eventually(patience, "the unused budget to shrink to its baseline", func() error {
+		if now := w.bandwidth("vpcs/prod/endpoints/growing").GetEgressLimitMbps(); now != baseline {
+			return fmt.Errorf("the limit is %d Mbit/s", now)
+		}
+		return nil
+	})
+}
+
+// bandwidth is the budget of an endpoint's only interface.
+func (w *world) bandwidth(name string) *causewayv1.InterfaceBandwidth {
+	w.t.Helper()
+	e := w.call("Endpoints/GetEndpoint", `{"name":%q}`, name).(*causewayv1.Endpoint)
+	return e.GetNetworkInterfaces()[0].GetBandwidth()
 }
 
 // bulkWorld publishes a service that sends or receives without end and connects a consumer.

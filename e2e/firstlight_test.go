@@ -25,6 +25,9 @@ func TestFirstLight(t *testing.T) {
 
 	socket := grpcurl{w, []string{"-unix", "-plaintext"}, w.socket}
 	socket.tell("", "prod", "partner")
+	if shown := w.gateway.Run("wg", "show", "all", "latest-handshakes"); !w.knowsPeer(shown) {
+		t.Errorf("wg show knows of no handshake of a peer of the gateway:\n%s", shown)
+	}
 
 	secret := socket.do("Accounts/CreateToken", `{"token_id":"ci","token":{"role":"ADMIN"}}`)["secret"].(string)
 	ca := filepath.Join(w.Dir(), "data", "tls", "ca.crt")
@@ -42,6 +45,18 @@ func TestFirstLight(t *testing.T) {
 	if out, err := foreign.try("Vpcs/ListVpcs", `{}`); err == nil || !strings.Contains(err.Error(), "Unauthenticated") {
 		t.Fatalf("a call with a wrong token: got %q, %v; want Unauthenticated", out, err)
 	}
+}
+
+// knowsPeer looks for the attachment's handshake in what `wg show all latest-handshakes` prints. Stock
+// clients on this machine show up too, with the gateway's key as their peer.
+func (w *world) knowsPeer(shown string) bool {
+	key := w.call("Vpcs/GetAttachment", `{"name":"vpcs/prod/subnets/a/attachments/app"}`).(*causewayv1.Attachment).GetPublicKey()
+	for line := range strings.Lines(shown) {
+		if f := strings.Fields(line); len(f) == 3 && f[1] == key && f[2] != "0" {
+			return true
+		}
+	}
+	return false
 }
 
 // grpcurl runs grpcurl in the gateway's host.
