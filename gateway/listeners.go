@@ -11,18 +11,8 @@ import (
 // errNotAdmitted refuses a connection that became inadmissible between its first packet and its acceptance.
 var errNotAdmitted = errors.New("peer may not use the exposure")
 
-// Receive buffers of consumers' connections, at their begin.
-const (
-	minReceiveBuffer = 256 << 10
-	maxReceiveBuffer = 1 << 20
-)
-
-// receiveBuffer is 200 ms of a zone budget's baseline, of which half is advertised: a slower endpoint would only hold
-// more bytes for longer. The engine would shrink a larger one after the handshake, and so drop what the consumer sent by
-// its leave.
-func receiveBuffer(bitsPerSecond int64) int {
-	return int(min(max(bitsPerSecond/8/5, minReceiveBuffer), maxReceiveBuffer))
-}
+// maxReceiveBuffer is what a consumer's connection begins with at most; it grows with use.
+const maxReceiveBuffer = 1 << 20
 
 // gate asks once more whether a flow may be, now that CloseWhere knows it: one that was accepted under an old table
 // and escaped the closing that followed is refused here.
@@ -58,7 +48,7 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 			plan[key] = wantedListener{
 				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, via: e.Via,
 				idle: l.IdleTimeout, service: g.served.services[key],
-				receive: receiveBuffer(n.endpoint.Bandwidth.BaselineBPS),
+				receive: int(min(endpoint.ReceiveBuffer(n.endpoint.Bandwidth.BaselineBPS), maxReceiveBuffer)),
 			}
 		}
 	}

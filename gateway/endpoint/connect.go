@@ -78,7 +78,8 @@ func (f *Flow) dialStep(events uint32) (connected bool) {
 	if events&evDial != 0 {
 		f.entry.Init(f, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
 		f.wq.EventRegister(&f.entry)
-		f.prepareConsumer()
+		// Keepalive is switched on by the sweeper when the consumer is silent.
+		setKeepalive(f.ep, f.engine.probe)
 		if !f.attempt() {
 			return false
 		}
@@ -109,19 +110,6 @@ func (f *Flow) dialStep(events uint32) (connected bool) {
 	}
 }
 
-// prepareConsumer sets up the consumer's side. Its keepalive is switched on by
-// the sweeper when the consumer is silent.
-func (f *Flow) prepareConsumer() {
-	setKeepalive(f.ep, f.engine.probe)
-	b := f.listener.cfg.Budget
-	if b == nil {
-		return
-	}
-	if size := receiveBuffer(b); size < f.ep.SocketOptions().GetReceiveBufferSize() {
-		f.ep.SocketOptions().SetReceiveBufferSize(size, true)
-	}
-}
-
 // attempt starts a dial to the next target. It reports false when none was
 // left and the flow has ended.
 func (f *Flow) attempt() bool {
@@ -138,7 +126,8 @@ func (f *Flow) attempt() bool {
 		// address that is dialled.
 		if err := cfg.Guard(t.Addr.Addr()); err != nil {
 			f.dial.why = ReasonRefusedTargetGuard
-			f.engine.log.Warn("target denied by guard",
+			// Counted by reason; a line for each would let a consumer fill the log.
+			f.engine.log.Debug("target denied by guard",
 				"endpoint", f.EndpointName(), "target", t.Addr.String(), "error", err.Error())
 			continue
 		}

@@ -204,7 +204,7 @@ func (f *Flow) moderate(ep tcpip.Endpoint, d *direction, n int) {
 		d.waited = false
 		return
 	}
-	if b := f.listener.cfg.Budget; b != nil && ep.SocketOptions().GetReceiveBufferSize() >= receiveBuffer(b) {
+	if b := f.listener.cfg.Budget; b != nil && ep.SocketOptions().GetReceiveBufferSize() >= ReceiveBuffer(b.LimitBitsPerSecond(shape.Ingress)) {
 		return
 	}
 	ep.ModerateRecvBuf(n)
@@ -213,11 +213,13 @@ func (f *Flow) moderate(ep tcpip.Endpoint, d *direction, n int) {
 // minReceiveBuffer keeps slow classes usable over long paths.
 const minReceiveBuffer = 256 << 10
 
-// receiveBuffer returns the size beyond which the receive buffer of a flow
-// under b is of no use: half of it is advertised, a window of 100 ms at the
-// limit.
-func receiveBuffer(b *shape.Budget) int64 {
-	return max(b.LimitBitsPerSecond(shape.Ingress)/8/10*2, minReceiveBuffer)
+// ReceiveBuffer returns the size in bytes beyond which the receive buffer of a
+// flow under a limit in bits per second is of no use: half of it is advertised,
+// a window of 100 ms at the limit. A listener that was made with a larger one
+// must not have it cut after the handshake: what the consumer sends by its
+// leave would be dropped.
+func ReceiveBuffer(bitsPerSecond int64) int64 {
+	return max(bitsPerSecond/8/10*2, minReceiveBuffer)
 }
 
 // pumpKernel moves bytes out of the target's socket, each read straight into
