@@ -86,7 +86,7 @@ type Account struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, acct- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Changes with every change of the resource. Given on update, the update happens only if it is still
 	// current; otherwise ABORTED.
@@ -178,7 +178,7 @@ type Token struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, tok- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// What the bearer may do.
 	Role Token_Role `protobuf:"varint,4,opt,name=role,proto3,enum=causeway.v1.Token_Role" json:"role,omitempty"`
@@ -908,21 +908,21 @@ var File_causeway_v1_accounts_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_accounts_proto_rawDesc = "" +
 	"\n" +
-	"\x1acauseway/v1/accounts.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x02\n" +
+	"\x1acauseway/v1/accounts.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x02\n" +
 	"\aAccount\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12\x1f\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12\x1f\n" +
 	"\x04etag\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12@\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTimeB\x0f\n" +
-	"\r_display_name\"\xc1\x03\n" +
+	"\r_display_name\"\xcf\x03\n" +
 	"\x05Token\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12=\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12=\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x17.causeway.v1.Token.RoleB\x10\xe0A\x02\xe0A\x05\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\x12C\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xe0A\x01\xe0A\x05R\n" +
 	"expireTime\x12\x1e\n" +

@@ -94,7 +94,7 @@ type EndpointService struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, vpce-svc- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Load balancers of one region, by name or uid. A load balancer serves one service.
 	LoadBalancers []string `protobuf:"bytes,4,rep,name=load_balancers,json=loadBalancers,proto3" json:"load_balancers,omitempty"`
@@ -585,11 +585,11 @@ var File_causeway_v1_endpoint_services_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\n" +
-	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x05\n" +
+	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x05\n" +
 	"\x0fEndpointService\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12?\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12?\n" +
 	"\x0eload_balancers\x18\x04 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\rloadBalancers\x124\n" +
 	"\x13acceptance_required\x18\x05 \x01(\bB\x03\xe0A\x01R\x12acceptanceRequired\x12&\n" +
 	"\fservice_name\x18\x06 \x01(\tB\x03\xe0A\x03R\vserviceName\x122\n" +

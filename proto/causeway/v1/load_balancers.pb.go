@@ -376,7 +376,7 @@ type LoadBalancer struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, lb- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Subnets of one VPC, at most one per availability zone, by name or uid.
 	Subnets []string `protobuf:"bytes,4,rep,name=subnets,proto3" json:"subnets,omitempty"`
@@ -650,7 +650,7 @@ type TargetGroup struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, tg- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// VPC from which the targets are reached, by name or uid.
 	Vpc string `protobuf:"bytes,4,opt,name=vpc,proto3" json:"vpc,omitempty"`
@@ -2434,11 +2434,11 @@ var File_causeway_v1_load_balancers_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\n" +
-	" causeway/v1/load_balancers.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x05\n" +
+	" causeway/v1/load_balancers.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x05\n" +
 	"\fLoadBalancer\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x125\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x125\n" +
 	"\asubnets\x18\x04 \x03(\tB\x1b\xe0A\x02\xe0A\x05\xbaH\x12\x92\x01\x0f\b\x01\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\asubnets\x12\x15\n" +
 	"\x03vpc\x18\x05 \x01(\tB\x03\xe0A\x03R\x03vpc\x129\n" +
 	"\x05nodes\x18\x06 \x03(\v2\x1e.causeway.v1.LoadBalancer.NodeB\x03\xe0A\x03R\x05nodes\x12:\n" +
@@ -2487,11 +2487,11 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\tAVAILABLE\x10\x02\x12\f\n" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x04\"\xd6\x05\n" +
+	"\x06FAILED\x10\x04\"\xe4\x05\n" +
 	"\vTargetGroup\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
 	"\x03vpc\x18\x04 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x03vpc\x12%\n" +
 	"\x04port\x18\x05 \x01(\x05B\x11\xe0A\x02\xe0A\x05\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01R\x04port\x12@\n" +
 	"\fhealth_check\x18\x06 \x01(\v2\x18.causeway.v1.HealthCheckB\x03\xe0A\x01R\vhealthCheck\x12%\n" +

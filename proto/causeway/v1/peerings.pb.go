@@ -155,7 +155,7 @@ type Peering struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, pcx- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// The requester's VPC, by name or uid.
 	Vpc string `protobuf:"bytes,4,opt,name=vpc,proto3" json:"vpc,omitempty"`
@@ -749,11 +749,11 @@ var File_causeway_v1_peerings_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_peerings_proto_rawDesc = "" +
 	"\n" +
-	"\x1acauseway/v1/peerings.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x06\n" +
+	"\x1acauseway/v1/peerings.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\a\n" +
 	"\aPeering\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
 	"\x03vpc\x18\x04 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x03vpc\x12,\n" +
 	"\bpeer_vpc\x18\x05 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\apeerVpc\x12M\n" +
 	"\rtunnel_access\x18\x06 \x01(\x0e2\x1b.causeway.v1.Peering.AccessB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\ftunnelAccess\x12V\n" +

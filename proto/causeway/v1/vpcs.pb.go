@@ -216,7 +216,7 @@ type Vpc struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, vpc- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Region the VPC lies in, such as us-east-1.
 	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
@@ -344,7 +344,7 @@ type Subnet struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, subnet- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Zone the subnet lies in, such as us-east-1a.
 	AvailabilityZone string `protobuf:"bytes,4,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
@@ -481,7 +481,7 @@ type Attachment struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, att- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// The workload's WireGuard public key, 44 characters as `wg pubkey` prints it. No two peers of the
 	// installation share one.
@@ -1669,11 +1669,11 @@ var File_causeway_v1_vpcs_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\n" +
-	"\x16causeway/v1/vpcs.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/wireguard.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x04\n" +
+	"\x16causeway/v1/vpcs.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/wireguard.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x04\n" +
 	"\x03Vpc\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12(\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12(\n" +
 	"\x06region\x18\x04 \x01(\tB\x10\xe0A\x02\xe0A\x05\xbaH\a\xc8\x01\x01r\x02\x18?R\x06region\x12/\n" +
 	"\n" +
 	"cidr_block\x18\x05 \x01(\tB\x10\xe0A\x02\xe0A\x05\xbaH\a\xc8\x01\x01r\x02\x18@R\tcidrBlock\x121\n" +
@@ -1692,11 +1692,11 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"\x93\x05\n" +
+	"\r_display_name\"\xa1\x05\n" +
 	"\x06Subnet\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12=\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12=\n" +
 	"\x11availability_zone\x18\x04 \x01(\tB\x10\xe0A\x02\xe0A\x05\xbaH\a\xc8\x01\x01r\x02\x18?R\x10availabilityZone\x12/\n" +
 	"\n" +
 	"cidr_block\x18\x05 \x01(\tB\x10\xe0A\x02\xe0A\x05\xbaH\a\xc8\x01\x01r\x02\x18@R\tcidrBlock\x12@\n" +
@@ -1716,12 +1716,12 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"\xca\x05\n" +
+	"\r_display_name\"\xd8\x05\n" +
 	"\n" +
 	"Attachment\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12,\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12,\n" +
 	"\n" +
 	"public_key\x18\x04 \x01(\tB\r\xe0A\x02\xbaH\a\xc8\x01\x01r\x02\x18@R\tpublicKey\x12\"\n" +
 	"\n" +

@@ -94,7 +94,7 @@ type CustomerGateway struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, cgw- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// The site's WireGuard public key, 44 characters as `wg pubkey` prints it. No two peers of the installation
 	// share one.
@@ -196,7 +196,7 @@ type VpnConnection struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// AWS-style identifier, vpn- followed by 17 hexadecimal digits; accepted wherever the name is.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Free text for people, at most 128 characters.
+	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// The VPC, by name or uid.
 	Vpc string `protobuf:"bytes,4,opt,name=vpc,proto3" json:"vpc,omitempty"`
@@ -1144,11 +1144,11 @@ var File_causeway_v1_vpn_connections_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_vpn_connections_proto_rawDesc = "" +
 	"\n" +
-	"!causeway/v1/vpn_connections.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/wireguard.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x02\n" +
+	"!causeway/v1/vpn_connections.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/wireguard.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x02\n" +
 	"\x0fCustomerGateway\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12/\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12/\n" +
 	"\n" +
 	"public_key\x18\x04 \x01(\tB\x10\xe0A\x02\xe0A\x05\xbaH\a\xc8\x01\x01r\x02\x18@R\tpublicKey\x12\x1f\n" +
 	"\x04etag\x18\x05 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12@\n" +
@@ -1156,11 +1156,11 @@ const file_causeway_v1_vpn_connections_proto_rawDesc = "" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTimeB\x0f\n" +
-	"\r_display_name\"\xc2\x05\n" +
+	"\r_display_name\"\xd0\x05\n" +
 	"\rVpnConnection\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
-	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
+	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
 	"\x03vpc\x18\x04 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x03vpc\x12<\n" +
 	"\x10customer_gateway\x18\x05 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x0fcustomerGateway\x12:\n" +
 	"\rstatic_routes\x18\x06 \x03(\tB\x15\xe0A\x02\xbaH\x0f\x92\x01\f\b\x01\x10d\x18\x01\"\x04r\x02\x18@R\fstaticRoutes\x122\n" +
