@@ -179,7 +179,7 @@ func TestBudget(t *testing.T) {
 // not fill the gateway's memory, and that it ends at once all the same.
 func TestThrottledFlowIsBounded(t *testing.T) {
 	target := backend(t, hold)
-	r := newRig(t, rigOptions{gso: true})
+	r := newRig(t, rigOptions{gso: true, receiveBuffer: ReceiveBuffer(1_000_000)})
 	budget := newBudget(t, 1_000_000)
 	r.listen(&fixedTargets{addrs: []netip.AddrPort{target}}, func(c *ListenerConfig) { c.Budget = budget })
 	c := r.dial()

@@ -82,6 +82,7 @@ type rig struct {
 	gateway  *stack.Stack
 	engine   *Engine
 	domain   *Domain
+	options  rigOptions
 	stopRun  context.CancelFunc
 	ran      chan error
 
@@ -95,6 +96,8 @@ type rigOptions struct {
 	gso    bool
 	delay  time.Duration
 	domain DomainLimits
+	// receiveBuffer of the listener, in bytes; 0 is the stack's default.
+	receiveBuffer int64
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -105,7 +108,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.delay == 0 {
 		o.delay = time.Millisecond
 	}
-	r := &rig{t: t, wire: newWire(o.mtu, o.gso, o.delay), ran: make(chan error, 1)}
+	r := &rig{t: t, options: o, wire: newWire(o.mtu, o.gso, o.delay), ran: make(chan error, 1)}
 	r.consumer = newStack(t, r.wire.ends[0], consumerAddr)
 	r.gateway = newStack(t, r.wire.ends[1], exposureAddr)
 	r.domain = NewDomain("vpc-test", o.domain)
@@ -181,6 +184,9 @@ func (r *rig) listen(targets Targets, change func(*ListenerConfig)) *Listener {
 		r.t.Fatal(err)
 	}
 	ep.SocketOptions().SetReuseAddress(true)
+	if r.options.receiveBuffer > 0 {
+		ep.SocketOptions().SetReceiveBufferSize(r.options.receiveBuffer, true)
+	}
 	addr := tcpip.FullAddress{NIC: dialNIC, Addr: tcpip.AddrFromSlice(exposureAddr.AsSlice()), Port: servicePort}
 	if err := ep.Bind(addr); err != nil {
 		r.t.Fatal(err)
@@ -252,9 +258,11 @@ func backend(t testing.TB, handle func(*net.TCPConn)) netip.AddrPort {
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// echo sends back what it gets, then closes its direction too.
+// echo sends back what it gets, then closes its direction too. It does not let
+// io.Copy splice: the pipes for that stay open until they are collected, and
+// tests count descriptors.
 func echo(c *net.TCPConn) {
-	io.Copy(c, c)
+	io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
 	c.CloseWrite()
 }
 
