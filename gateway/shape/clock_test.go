@@ -12,6 +12,9 @@ type fakeClock struct {
 	serial int
 	// late delays every timer, as a busy machine does.
 	late func() time.Duration
+	// resume, if not nil, returns when what is due at a time really happens:
+	// later while the machine is paused. It is monotonic.
+	resume func(time.Time) time.Time
 }
 
 func newFakeClock() *fakeClock { return &fakeClock{now: time.Unix(1_700_000_000, 0)} }
@@ -37,9 +40,14 @@ func (c *fakeClock) run(end time.Time) {
 	for len(c.timers) > 0 && !c.timers[0].at.After(end) {
 		t := heap.Pop(&c.timers).(*fakeTimer)
 		c.now = t.at
+		if c.resume != nil {
+			c.now = c.resume(t.at)
+		}
 		t.f()
 	}
-	c.now = end
+	if c.now.Before(end) {
+		c.now = end
+	}
 }
 
 func (c *fakeClock) advance(d time.Duration) { c.run(c.now.Add(d)) }

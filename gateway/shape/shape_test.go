@@ -62,60 +62,6 @@ func start(b *Budget, d Direction, s *source) {
 	s.clock.after(0, s.visit)
 }
 
-// windows returns the smallest and largest number of bytes seen in any window
-// of the given length, sliding by a millisecond.
-func windows(perMilli []int64, length int) (least, most int64) {
-	var sum int64
-	for i, n := range perMilli {
-		sum += n
-		if i >= length {
-			sum -= perMilli[i-length]
-		}
-		if i < length-1 {
-			continue
-		}
-		if i == length-1 || sum < least {
-			least = sum
-		}
-		most = max(most, sum)
-	}
-	return least, most
-}
-
-func TestAccuracy(t *testing.T) {
-	for _, rate := range []int64{50 * mega, 200 * mega, 800 * mega, 10 * giga} {
-		for _, flows := range []int{1, 8, 64} {
-			c := newFakeClock()
-			rng := rand.New(rand.NewPCG(uint64(rate), uint64(flows)))
-			c.late = func() time.Duration { return time.Duration(rng.IntN(int(2 * time.Millisecond))) }
-			b := newTestBudget(t, c, rate)
-			begin := c.now
-			perMilli := make([]int64, 11_000)
-			for range flows {
-				start(b, Egress, &source{clock: c, chunk: 64 << 10, onMove: func(n int) {
-					perMilli[c.now.Sub(begin).Milliseconds()] += int64(n)
-				}})
-			}
-			c.advance(11*time.Second - 1)
-			steady := perMilli[1000:]
-
-			want := float64(rate) / 8
-			var total int64
-			for _, n := range steady {
-				total += n
-			}
-			if mean := float64(total) / 10; mean < want*0.99 || mean > want*1.01 {
-				t.Errorf("%d bit/s, %d flows: mean %.0f B/s, want %.0f within 1 %%", rate, flows, mean, want)
-			}
-			// The start is included: the first window holds the burst.
-			least, most := windows(perMilli, 1000)
-			if float64(least) < want*0.97 || float64(most) > want*1.03 {
-				t.Errorf("%d bit/s, %d flows: 1 s windows %d to %d bytes, want %.0f within 3 %%", rate, flows, least, most, want)
-			}
-		}
-	}
-}
-
 func jain(x []float64) float64 {
 	var sum, squares float64
 	for _, v := range x {
