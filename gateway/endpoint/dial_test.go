@@ -56,7 +56,8 @@ func TestDialOutcomes(t *testing.T) {
 	good, refused, hole := backend(t, echo), closedPort(t), blackHole(t)
 	other := backend(t, echo)
 	denyGood := func(a netip.Addr) error { return errors.New("denied") }
-	timeouts := Config{DialTimeout: 400 * time.Millisecond, DialTimeoutRetry: 100 * time.Millisecond}
+	// Long enough for a target that answers, on a busy machine too.
+	timeouts := Config{DialTimeout: 1500 * time.Millisecond, DialTimeoutRetry: time.Second}
 	for name, tt := range map[string]struct {
 		targets []netip.AddrPort
 		change  func(*ListenerConfig)
@@ -117,6 +118,7 @@ func TestDialOutcomes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, rigOptions{engine: timeouts})
 			targets := &fixedTargets{addrs: tt.targets}
 			r.listen(targets, tt.change)

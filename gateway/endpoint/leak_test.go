@@ -22,7 +22,7 @@ func openFiles(t *testing.T) int {
 // there is, then looks for what they left. Packet references are checked at
 // the end of all tests.
 func TestManyFlowsLeaveNothing(t *testing.T) {
-	flows := 10_000
+	flows := 3_000
 	if raceEnabled || testing.Short() {
 		flows = 1_000
 	}

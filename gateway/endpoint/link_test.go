@@ -57,6 +57,7 @@ type wireEnd struct {
 	queue      []wirePacket // to be delivered to the peer
 	dispatcher stack.NetworkDispatcher
 	cut        bool
+	twice      bool
 }
 
 var (
@@ -68,7 +69,11 @@ func (e *wireEnd) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	due := time.Now().Add(e.wire.delay)
 	e.mu.Lock()
 	for _, p := range pkts.AsSlice() {
-		if !e.cut {
+		if e.cut {
+			continue
+		}
+		e.queue = append(e.queue, wirePacket{due, p.NetworkProtocolNumber, p.IncRef()})
+		if e.twice {
 			e.queue = append(e.queue, wirePacket{due, p.NetworkProtocolNumber, p.IncRef()})
 		}
 	}
@@ -84,6 +89,13 @@ func (e *wireEnd) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 func (e *wireEnd) setCut(cut bool) {
 	e.mu.Lock()
 	e.cut = cut
+	e.mu.Unlock()
+}
+
+// setTwice makes packets from this end arrive twice.
+func (e *wireEnd) setTwice(twice bool) {
+	e.mu.Lock()
+	e.twice = twice
 	e.mu.Unlock()
 }
 
