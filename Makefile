@@ -4,12 +4,16 @@ LINT  := $(GO) tool -modfile=.tools/lint/go.mod golangci-lint
 BUF   := $(TOOLS) buf
 FUZZ  ?= 10s
 
+# The same for all, so that one cache serves building, testing and linting.
+export CGO_ENABLED ?= 0
+export GOFLAGS     ?= -trimpath
+
 .PHONY: all build demo test race e2e soak lint proto proto-check fuzz bench clean help
 
 all: build test lint ## everything that needs no root
 
 build: ## build the commands into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -o bin/ ./cmd/...
 
 demo: ## the whole way of a byte on this machine, without root (KEEP=1 keeps it running)
 	$(GO) run ./e2e/demo
@@ -19,7 +23,7 @@ test: ## unit tests and in-process stories; as root also the stories in network 
 	$(GO) test $(TESTFLAGS) -p 1 ./e2e/...
 
 race: ## the tests under the race detector
-	$(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v /e2e)
 
 e2e: ## stories through real tunnels in network namespaces (root)
 	$(GO) test -count=1 -v ./e2e/...
