@@ -149,12 +149,14 @@ func remove[T resource.Message](r *rig, kind *resource.Kind[T], name string) {
 
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline, look := time.After(10*time.Second), time.NewTicker(time.Millisecond)
+	defer look.Stop()
 	for !ok() {
-		if time.Now().After(deadline) {
+		select {
+		case <-look.C:
+		case <-deadline:
 			r.t.Fatalf("never: %s", what)
 		}
-		time.Sleep(time.Millisecond) // between looks at a condition
 	}
 }
 
