@@ -122,7 +122,7 @@ func (e *wireEnd) run() {
 			e.peer.mu.Unlock()
 			for _, p := range batch {
 				if d := time.Until(p.due); d > 0 {
-					time.Sleep(d) // the wire's length, not a wait for something to happen
+					<-time.After(d) // the wire's length, not a wait for something to happen
 				}
 				in := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: p.pkt.ToBuffer()})
 				if dispatcher != nil {
