@@ -41,7 +41,7 @@ func TestCloseWhereEndsLiveFlows(t *testing.T) {
 	})
 	r := newRig(t, rigOptions{})
 	r.listen(&fixedTargets{addrs: []netip.AddrPort{target}}, nil)
-	const flows = 20
+	const flows = 8
 	ended := make(chan error, flows)
 	conns := map[netip.AddrPort]bool{}
 	for range flows {

@@ -24,7 +24,7 @@ func openFiles(t *testing.T) int {
 func TestManyFlowsLeaveNothing(t *testing.T) {
 	flows := 3_000
 	if raceEnabled || testing.Short() {
-		flows = 1_000
+		flows = 600
 	}
 	// Several backends, so that the kernel's ports suffice.
 	targets := &spreadTargets{}

@@ -37,7 +37,10 @@ func TestDataIntegrityBothWays(t *testing.T) {
 		"one worker":        {engine: Config{Workers: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const size = 12 << 20
+			size := 12 << 20
+			if testing.Short() {
+				size = 3 << 20
+			}
 			serverSum := make(chan []byte, 2)
 			target := backend(t, func(c *net.TCPConn) {
 				var both sync.WaitGroup
@@ -84,7 +87,7 @@ func TestDataIntegrityBothWays(t *testing.T) {
 				t.Error("bytes from target to consumer differ")
 			}
 			rec := r.ended(1)[0]
-			if rec.Reason != ReasonCompleted || rec.IngressBytes != size || rec.EgressBytes != size || rec.Target != target {
+			if rec.Reason != ReasonCompleted || rec.IngressBytes != uint64(size) || rec.EgressBytes != uint64(size) || rec.Target != target {
 				t.Errorf("record = %+v, want completed with %d bytes each way to %v", rec, size, target)
 			}
 		})

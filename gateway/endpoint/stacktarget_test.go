@@ -69,7 +69,10 @@ func (p *provider) serve(t testing.TB, handle func(net.Conn)) netip.AddrPort {
 func (p *provider) dialer() StackDialer { return StackDialer{Stack: p.domain, Source: exposureAddr} }
 
 func TestStackTarget(t *testing.T) {
-	const size = 8 << 20
+	size := 8 << 20
+	if testing.Short() {
+		size = 1 << 20
+	}
 	p := newProvider(t)
 	sums := make(chan []byte, 1)
 	target := p.serve(t, func(c net.Conn) {
@@ -99,7 +102,7 @@ func TestStackTarget(t *testing.T) {
 	if !bytes.Equal(sent, <-sums) || !bytes.Equal(sent, back) {
 		t.Error("bytes differ")
 	}
-	if rec := r.ended(1)[0]; rec.Reason != ReasonCompleted || rec.IngressBytes != size || rec.EgressBytes != size {
+	if rec := r.ended(1)[0]; rec.Reason != ReasonCompleted || rec.IngressBytes != uint64(size) || rec.EgressBytes != uint64(size) {
 		t.Errorf("record = %+v", rec)
 	}
 }
