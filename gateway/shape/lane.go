@@ -17,7 +17,7 @@ const (
 	// half of all runs of 10 s missed the mean by over 1 % with 20 ms, and
 	// none did with 24 ms or more; windows under 97 % became 17 times rarer
 	// from 20 to 28 ms, while those over 103 %, which come from delays after
-	// the grant, became no more frequent.
+	// the grant, became hardly more frequent.
 	minBurst  = 64 << 10
 	burstTime = 27 * time.Millisecond
 	// quantumTime sizes what one waiting share gets in a round, within
