@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"causeway/gateway/domain"
 )
 
 func main() {
@@ -29,7 +31,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d, err := newDaemon(cfg, newLogger(cfg.Log, stderr))
+	logger := newLogger(cfg.Log, stderr)
+	domain.LogTo(logger)
+	d, err := newDaemon(cfg, logger)
 	if err != nil {
 		return err
 	}
