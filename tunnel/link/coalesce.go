@@ -135,21 +135,35 @@ func (r *run) deliver(to stack.NetworkDispatcher) {
 	r.parts = r.parts[:0]
 }
 
-// deliver copies parts into one view of exactly the right size and hands it to the stack.
+// deliver copies parts into one packet and hands it to the stack.
 func deliver(to stack.NetworkDispatcher, parts [][]byte, hdrLen, size int) {
-	view := buffer.NewView(size)
-	view.Write(parts[0])
-	for _, part := range parts[1:] {
-		view.Write(part[hdrLen:])
+	var packet buffer.Buffer
+	if len(parts) == 1 {
+		packet = buffer.MakeWithView(buffer.NewViewWithData(parts[0]))
+	} else {
+		packet = join(parts, hdrLen, size)
 	}
-	if len(parts) > 1 {
-		b := view.AsSlice()
-		binary.BigEndian.PutUint16(b[2:], uint16(size))
-		putChecksum(b[10:], b[:ipv4HeaderLen], 0)
-		// The TCP checksum stays that of the first segment: all have been verified, and the stack does not look again.
-		b[33] |= parts[len(parts)-1][33] & flagPSH
-	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithView(view)})
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: packet})
 	to.DeliverNetworkPacket(header.IPv4ProtocolNumber, pkt)
 	pkt.DecRef()
+}
+
+// join makes one packet of size bytes of several that continue each other: a view of the headers and one of exactly the
+// payload. In one view with the headers the stack would copy the payload again: it reads headers after it has cloned
+// the packet, and gVisor unshares the whole view that is read from.
+func join(parts [][]byte, hdrLen, size int) buffer.Buffer {
+	headers := buffer.NewViewWithData(parts[0][:hdrLen])
+	b := headers.AsSlice()
+	binary.BigEndian.PutUint16(b[2:], uint16(size))
+	putChecksum(b[10:], b[:ipv4HeaderLen], 0)
+	// The TCP checksum stays that of the first segment: all have been verified, and the stack does not look again.
+	b[33] |= parts[len(parts)-1][33] & flagPSH
+
+	payload := buffer.NewView(size - hdrLen)
+	for _, part := range parts {
+		payload.Write(part[hdrLen:])
+	}
+	packet := buffer.MakeWithView(payload)
+	_ = packet.Prepend(headers) // fails only where it copies into a shared view
+	return packet
 }
