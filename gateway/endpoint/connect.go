@@ -78,8 +78,6 @@ func (f *Flow) dialStep(events uint32) (connected bool) {
 	if events&evDial != 0 {
 		f.entry.Init(f, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
 		f.wq.EventRegister(&f.entry)
-		// Keepalive is switched on by the sweeper when the consumer is silent.
-		setKeepalive(f.ep, f.engine.probe)
 		if !f.attempt() {
 			return false
 		}
@@ -230,14 +228,12 @@ func (f *Flow) overdue() bool {
 	return false
 }
 
-// prepareLeg sets up the target's side once it is connected.
+// prepareLeg sets up the target's side once it is connected. Keepalive is left
+// to the sweeper: most flows end before they could need it.
 func (f *Flow) prepareLeg() error {
-	k := f.engine.cfg.keepalive()
 	if f.leg.ep == nil {
-		return setSocket(f.leg.fd, k)
+		return setSocket(f.leg.fd)
 	}
-	setKeepalive(f.leg.ep, k)
-	f.leg.ep.SocketOptions().SetKeepAlive(true)
 	return nil
 }
 
@@ -258,13 +254,14 @@ func (f *Flow) connected() {
 	f.listener.iface.opened.Add(1)
 }
 
-// setKeepalive sets how ep probes a silent peer. None of it can fail on a TCP
+// setKeepalive makes ep probe a silent peer. None of it can fail on a TCP
 // endpoint.
 func setKeepalive(ep tcpip.Endpoint, k keepalive) {
 	idle, interval := tcpip.KeepaliveIdleOption(k.idle), tcpip.KeepaliveIntervalOption(k.interval)
 	_ = ep.SetSockOpt(&idle)
 	_ = ep.SetSockOpt(&interval)
 	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, k.count)
+	ep.SocketOptions().SetKeepAlive(true)
 }
 
 // closeTimeout bounds how long a stack keeps trying to deliver the last bytes
@@ -310,8 +307,8 @@ func (f *Flow) end(why Reason) {
 	f.engine.finish(f, why)
 }
 
-// closeStack closes an endpoint whose both directions are closed already; the
-// stack delivers what it still holds.
+// closeStack closes an endpoint that has nothing more to send or to receive; the
+// stack delivers what it still holds, and its end.
 func closeStack(ep tcpip.Endpoint) {
 	timeout := tcpip.TCPUserTimeoutOption(closeTimeout)
 	_ = ep.SetSockOpt(&timeout)

@@ -49,16 +49,17 @@ func (l Leg) Abort() {
 	// Closing a socket that lingers for no time sends a reset. A socket that
 	// is gone already has nothing left to reset.
 	_ = unix.SetsockoptLinger(l.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	_ = unix.Close(l.fd)
+	closeSocket(l.fd)
 }
 
-// close ends a connection whose both directions are closed already.
+// close ends, in order, a connection that has nothing more to send or to
+// receive.
 func (l Leg) close() {
 	if l.ep != nil {
 		closeStack(l.ep)
 		return
 	}
-	_ = unix.Close(l.fd)
+	closeSocket(l.fd)
 }
 
 // KernelDialer dials from the gateway host's own network. The zero value is
@@ -100,7 +101,7 @@ func (d KernelDialer) connect(to netip.AddrPort) (int, error) {
 			return -1, fmt.Errorf("bind to %v: %w", d.Source, err)
 		}
 	}
-	if err := unix.Connect(fd, sockaddr(to)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+	if err := connectSocket(fd, to); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("connect: %w", err)
 	}

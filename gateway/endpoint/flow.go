@@ -122,11 +122,21 @@ func (f *Flow) run(events uint32, w *worker) (again uint32) {
 		if !f.dialStep(events) {
 			return 0
 		}
-		// Connected: the consumer may have sent, and closed, meanwhile.
-		events = events&(evTargetHup|evTargetError) | evConsumerReadable | evTargetReadable
+		// Connected: the consumer may have sent, and closed, meanwhile. So may
+		// a target in a stack; a socket that has raises an edge.
+		events |= evConsumerReadable
+		if f.leg.ep != nil {
+			events |= evTargetReadable
+		}
 	}
 	if events&evProbe != 0 {
 		f.probe()
+	}
+	if events&evLasts != 0 {
+		if err := f.probeTarget(); err != nil {
+			f.end(f.targetReason())
+			return 0
+		}
 	}
 	return f.relay(events, w)
 }

@@ -75,7 +75,9 @@ func (f *Flow) settle(way shape.Direction, o outcome) (again bool) {
 		return true
 	case streamEnded:
 		d.done = true
-		f.passFIN(way)
+		if !f.ingress.done || !f.egress.done {
+			f.passFIN(way) // else the flow is over, and closing does it
+		}
 	case sourceFailed, sinkFailed:
 		if (way == shape.Ingress) == (o == sourceFailed) {
 			f.end(f.consumerReason())
@@ -98,7 +100,7 @@ func (f *Flow) passFIN(way shape.Direction) {
 	case f.leg.ep != nil:
 		_ = f.leg.ep.Shutdown(tcpip.ShutdownWrite)
 	default:
-		if err := unix.Shutdown(f.leg.fd, unix.SHUT_WR); err != nil {
+		if err := shutdownWrite(f.leg.fd); err != nil {
 			f.end(ReasonTargetReset)
 		}
 	}
@@ -228,13 +230,19 @@ func (f *Flow) pumpKernel(w *worker) (o outcome, moved int) {
 	d, fd := &f.egress, f.leg.fd
 	held := 0
 	for range chunksPerVisit {
+		if held == 0 && f.targetHup {
+			// Likely there is nothing but the end of the stream.
+			if o := endOf(fd); o != moreLeft {
+				return o, moved
+			}
+		}
 		if held == 0 {
 			var err error
 			if held, err = readable(fd); err != nil {
 				return sourceFailed, moved
 			}
 			if held == 0 {
-				return f.emptySocket(fd), moved
+				return sourceEmpty, moved
 			}
 		}
 		granted := d.share.Take(min(held, chunk))
@@ -265,22 +273,6 @@ func (f *Flow) pumpKernel(w *worker) (o outcome, moved int) {
 		}
 	}
 	return moreLeft, moved
-}
-
-// emptySocket tells a socket that is done from one that has nothing yet.
-func (f *Flow) emptySocket(fd int) outcome {
-	if !f.targetHup {
-		return sourceEmpty
-	}
-	eof, err := atEOF(fd)
-	switch {
-	case err != nil:
-		return sourceFailed
-	case eof:
-		return streamEnded
-	default:
-		return sourceEmpty
-	}
 }
 
 // targetError looks at the target's side after an error event.

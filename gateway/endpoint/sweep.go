@@ -70,6 +70,9 @@ func (f *Flow) look(now time.Duration) (idle bool) {
 	received := segments - s.segments
 	probing := s.probing.Load()
 	moved := bytes != s.bytes || received > 1 || received == 1 && !(probing && now >= s.due) || !s.seen
+	if !s.seen {
+		f.kick(&f.engine.queue, evLasts)
+	}
 	s.bytes, s.segments, s.seen = bytes, segments, true
 	if moved {
 		s.active = now
@@ -100,15 +103,22 @@ const noProbe = 10 * 365 * 24 * time.Hour
 // keepalive is put off rather than switched off: a gVisor keepalive timer that
 // expires while the option is off is never started again.
 func (f *Flow) probe() {
+	if f.idle.probing.Load() {
+		setKeepalive(f.ep, f.engine.probe)
+		return
+	}
 	idle := tcpip.KeepaliveIdleOption(noProbe)
-	on := f.idle.probing.Load()
-	if on {
-		idle = tcpip.KeepaliveIdleOption(f.engine.probe.idle)
-	}
 	_ = f.ep.SetSockOpt(&idle)
-	if on {
-		f.ep.SocketOptions().SetKeepAlive(true)
+}
+
+// probeTarget makes the target's side be probed when the target is silent.
+func (f *Flow) probeTarget() error {
+	k := f.engine.cfg.keepalive()
+	if f.leg.ep == nil {
+		return keepSocketAlive(f.leg.fd, k)
 	}
+	setKeepalive(f.leg.ep, k)
+	return nil
 }
 
 // startDial lets a flow's dial run for a time. The flows that dial are few, so

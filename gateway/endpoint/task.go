@@ -20,6 +20,7 @@ const (
 	evDial
 	evDialDue
 	evProbe
+	evLasts // the sweeper has seen the flow
 	evEnd
 
 	// scheduled is set while the task is queued or run, so that one worker

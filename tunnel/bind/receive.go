@@ -156,7 +156,7 @@ func (r *receiver) wait() error {
 // recvmmsg is called by the runtime's poller; false makes it wait until the socket is readable.
 func (r *receiver) recvmmsg(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])),
 			uintptr(len(r.messages)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:

@@ -147,7 +147,7 @@ func (s *sender) flush(socket *socket) (datagrams int, err error) {
 // sendmmsg is called by the runtime's poller; false makes it wait until the socket is writable.
 func (s *sender) sendmmsg(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.messages[s.from])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.messages[s.from])),
 			uintptr(s.to-s.from), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:
