@@ -46,7 +46,7 @@ func (g *Gateway) reconcile(s *spec.Gateway) {
 		d := &s.Domains[i]
 		g.setPeers(g.served.domains[d.Name], d.TunnelEndpoints)
 	}
-	g.removeLeftovers(s, index)
+	g.removeLeftovers(index)
 	g.publishView(s, problems)
 }
 
@@ -178,7 +178,7 @@ func (p published) compile() []domain.Exposure {
 }
 
 // removeLeftovers takes away what nothing refers to any more: addresses, domains, keys.
-func (g *Gateway) removeLeftovers(s *spec.Gateway, x *index) {
+func (g *Gateway) removeLeftovers(x *index) {
 	for name, v := range g.served.domains {
 		for a := range v.addresses {
 			if x.addresses[domainAddress{name, a}] {

@@ -55,7 +55,7 @@ func blackHole(t *testing.T) netip.AddrPort {
 func TestDialOutcomes(t *testing.T) {
 	good, refused, hole := backend(t, echo), closedPort(t), blackHole(t)
 	other := backend(t, echo)
-	denyGood := func(a netip.Addr) error { return errors.New("denied") }
+	denyGood := func(netip.Addr) error { return errors.New("denied") }
 	// Long enough for a target that answers, on a busy machine too.
 	timeouts := Config{DialTimeout: 1500 * time.Millisecond, DialTimeoutRetry: time.Second}
 	for name, tt := range map[string]struct {

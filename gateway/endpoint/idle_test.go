@@ -132,12 +132,12 @@ func (h *heart) beat(t *testing.T) {
 func TestConsumerKeepaliveIsMovement(t *testing.T) {
 	t.Parallel()
 	var hearts []*heart
-	for _, period := range []time.Duration{600, 700, 900, 1400} {
+	for _, period := range []int{600, 700, 900, 1400} { // milliseconds
 		r := newRig(t, rigOptions{engine: shortLives})
 		r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, func(c *ListenerConfig) {
 			c.IdleTimeout = shortIdle
 		})
-		hearts = append(hearts, &heart{rig: r, ep: r.dialEndpoint(), period: period * time.Millisecond, next: time.Now()})
+		hearts = append(hearts, &heart{rig: r, ep: r.dialEndpoint(), period: time.Duration(period) * time.Millisecond, next: time.Now()})
 	}
 	for begin := time.Now(); time.Since(begin) < 3*shortIdle/2; {
 		h := slices.MinFunc(hearts, func(a, b *heart) int { return a.next.Compare(b.next) })

@@ -109,7 +109,7 @@ func TestStackTarget(t *testing.T) {
 
 func TestStackTargetReset(t *testing.T) {
 	p := newProvider(t)
-	target := p.serve(t, func(c net.Conn) {}) // closes at once
+	target := p.serve(t, func(net.Conn) {}) // closes at once
 	r := newRig(t, rigOptions{})
 	r.listen(&fixedTargets{addrs: []netip.AddrPort{target}}, func(c *ListenerConfig) { c.Dialer = p.dialer() })
 	c := r.dial()
