@@ -1,11 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
-	"sync"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,17 +27,25 @@ const (
 )
 
 // TestZoneBudget holds budgets of 50, 200 and 800 Mbit/s against a consumer that wants more: the
-// mean of ten seconds within 1 %, every window of one second within 3 %, in each direction.
+// mean of ten seconds within 1 %, every window of one second within 3 %, in each direction, also
+// while the other is in use.
 func TestZoneBudget(t *testing.T) {
 	w := newWorld(t, settings{})
 	consumer := w.bulkWorld()
 	for _, mbps := range []int{50, 200, 800} {
 		id := fmt.Sprintf("limit-%d", mbps)
 		address := w.endpoint("vpcs/prod", id, "endpointServices/bulk", fmt.Sprintf(`"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}`, mbps, mbps))
-		for _, direction := range []string{"up", "down"} {
-			t.Run(fmt.Sprintf("%d Mbps %s", mbps, direction), func(t *testing.T) {
-				m := w.transfer(t, consumer, address, direction, 4)
-				m.check(t, float64(mbps)*1e6)
+		both := [][]string{{"up", "down"}}
+		if mbps > 200 {
+			both = [][]string{{"up"}, {"down"}} // two cores do not carry both at once
+		}
+		for _, together := range both {
+			t.Run(fmt.Sprintf("%d Mbps %s", mbps, strings.Join(together, " and ")), func(t *testing.T) {
+				var transfers []transfer
+				for _, direction := range together {
+					transfers = append(transfers, transfer{address, direction, 4})
+				}
+				w.limited(t, float64(mbps)*1e6, consumer, transfers...)
 			})
 		}
 	}
@@ -48,15 +57,11 @@ func TestZonesAreApart(t *testing.T) {
 	w := newWorld(t, settings{})
 	consumer := w.bulkWorld()
 	w.call("Endpoints/CreateEndpoint", `{"parent":"vpcs/prod","endpoint_id":"zonal","endpoint":{"service_name":"endpointServices/bulk","subnets":["vpcs/prod/subnets/a","vpcs/prod/subnets/b"],"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}}}`, mbps, mbps)
-	var meters [2]*meter
-	var both sync.WaitGroup
-	for i, address := range w.endpointIPs("vpcs/prod/endpoints/zonal") {
-		both.Go(func() { meters[i] = w.transfer(t, consumer, address, "down", 4) })
+	var transfers []transfer
+	for _, address := range w.endpointIPs("vpcs/prod/endpoints/zonal") {
+		transfers = append(transfers, transfer{address, "down", 4})
 	}
-	both.Wait()
-	for _, m := range meters {
-		m.check(t, mbps*1e6)
-	}
+	w.limited(t, mbps*1e6, consumer, transfers...)
 }
 
 // TestFairShares has 64 flows want one budget: Jain's index of their shares is at least 0.95.
@@ -65,16 +70,12 @@ func TestFairShares(t *testing.T) {
 	w := newWorld(t, settings{})
 	consumer := w.bulkWorld()
 	address := w.endpoint("vpcs/prod", "fair", "endpointServices/bulk", fmt.Sprintf(`"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}`, mbps, mbps))
-	for _, direction := range []string{"up", "down"} {
-		t.Run(direction, func(t *testing.T) {
-			m := w.transfer(t, consumer, address, direction, flows)
-			m.check(t, mbps*1e6)
-			if index := m.jain(); index < 0.95 {
-				t.Errorf("Jain's index of %d flows is %.3f; want at least 0.95", flows, index)
-			} else {
-				t.Logf("Jain's index of %d flows is %.3f", flows, index)
-			}
-		})
+	for _, m := range w.limited(t, mbps*1e6, consumer, transfer{address, "up", flows}, transfer{address, "down", flows}) {
+		index := m.jain()
+		t.Logf("Jain's index of %d flows is %.3f", flows, index)
+		if index < 0.95 {
+			t.Errorf("Jain's index of %d flows is %.3f; want at least 0.95", flows, index)
+		}
 	}
 }
 
@@ -85,7 +86,7 @@ func TestBudgetGrows(t *testing.T) {
 	w := newWorld(t, settings{extra: "zone_budget: {grow_after: 2s, shrink_after: 3s}\n"})
 	consumer := w.bulkWorld()
 	address := w.endpoint("vpcs/prod", "growing", "endpointServices/bulk", fmt.Sprintf(`"bandwidth":{"baseline_mbps":%d,"maximum_mbps":%d}`, baseline, maximum))
-	w.transfer(t, consumer, address, "down", 4)
+	w.run(t, consumer, transfer{address, "down", 4})
 	grown := w.bandwidth("vpcs/prod/endpoints/growing")
 	var path []string
 	for _, step := range grown.GetSteps() {
@@ -162,26 +163,46 @@ func pump(c net.Conn) {
 	}
 }
 
-// transfer moves bytes over several flows for as long as a measurement takes.
-func (w *world) transfer(t *testing.T, consumer *lab.Host, address, direction string, flows int) *meter {
+// transfer is a measurement: a number of flows that move all they can, "up" to the service or "down"
+// from it.
+type transfer struct {
+	address, direction string
+	flows              int
+}
+
+// run makes measurements at the same time, at most one of them up, and returns their meters.
+func (w *world) run(t *testing.T, consumer *lab.Host, transfers ...transfer) []*meter {
 	t.Helper()
-	m := newMeter(flows)
-	if direction == "up" {
-		currentMeter.Store(m)
+	meters := make([]*meter, len(transfers))
+	var group errgroup.Group
+	for i, tr := range transfers {
+		meters[i] = newMeter(tr.flows)
+		if tr.direction == "up" {
+			currentMeter.Store(meters[i])
+		}
+		group.Go(func() error { return w.transfer(consumer, tr, meters[i]) })
 	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return meters
+}
+
+// transfer moves bytes until the meter is full.
+func (w *world) transfer(consumer *lab.Host, tr transfer, m *meter) error {
 	var group errgroup.Group
 	var conns []net.Conn
-	for flow := range flows {
-		c, err := consumer.Dial(w.Context(), "tcp", address+":7000")
+	for flow := range tr.flows {
+		c, err := consumer.Dial(w.Context(), "tcp", tr.address+":7000")
 		if err != nil {
-			t.Fatalf("dial %s: %v", address, err)
+			return fmt.Errorf("dial %s: %w", tr.address, err)
 		}
 		conns = append(conns, c)
-		if _, err := c.Write([]byte{direction[0], byte(flow)}); err != nil {
-			t.Fatal(err)
+		if _, err := c.Write([]byte{tr.direction[0], byte(flow)}); err != nil {
+			return fmt.Errorf("begin a flow to %s: %w", tr.address, err)
 		}
 		group.Go(func() error {
-			if direction == "up" {
+			if tr.direction == "up" {
 				pump(c)
 			} else {
 				m.drain(c, flow)
@@ -193,8 +214,7 @@ func (w *world) transfer(t *testing.T, consumer *lab.Host, address, direction st
 	for _, c := range conns {
 		_ = c.Close()
 	}
-	_ = group.Wait()
-	return m
+	return group.Wait()
 }
 
 // meter counts received bytes by slot of time and by flow.
@@ -231,8 +251,31 @@ func (m *meter) drain(c net.Conn, flow int) {
 	}
 }
 
-// check compares the mean and every window of a second with a limit in bits per second.
-func (m *meter) check(t *testing.T, limit float64) {
+// limited measures until every window of a second is right, three times at most; the mean must be
+// right every time. A pause of the client or of this process shifts what it receives from one window
+// into the next, and nothing here tells such a pause from one of the gateway; a gateway that lets
+// through too much or too little does so in each measurement.
+func (w *world) limited(t *testing.T, limit float64, consumer *lab.Host, transfers ...transfer) []*meter {
+	t.Helper()
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		meters := w.run(t, consumer, transfers...)
+		var wrong error
+		for _, m := range meters {
+			wrong = errors.Join(wrong, m.check(t, limit))
+		}
+		if wrong == nil {
+			return meters
+		}
+		if attempt == attempts {
+			t.Fatalf("in %d measurements: %v", attempts, wrong)
+		}
+	}
+}
+
+// check compares the mean and every window of a second with a limit in bits per second. It fails the
+// test for a wrong mean and returns an error for wrong windows.
+func (m *meter) check(t *testing.T, limit float64) error {
 	t.Helper()
 	const window = int(time.Second / slot)
 	var sums []float64
@@ -254,8 +297,9 @@ func (m *meter) check(t *testing.T, limit float64) {
 		t.Errorf("the mean is %.2f Mbit/s; want %.0f within 1 %%", mean/1e6, limit/1e6)
 	}
 	if low < limit*0.97 || high > limit*1.03 {
-		t.Errorf("windows of a second are %.2f to %.2f Mbit/s; want %.0f within 3 %%", low/1e6, high/1e6, limit/1e6)
+		return fmt.Errorf("windows of a second are %.2f to %.2f Mbit/s; want %.0f within 3 %%", low/1e6, high/1e6, limit/1e6)
 	}
+	return nil
 }
 
 // jain is Jain's fairness index of the flows' bytes: 1 when all have the same.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
@@ -101,6 +102,24 @@ func TestOwnProbesAreNotMovement(t *testing.T) {
 	if n := segmentsReceived(ep); n < 4 {
 		t.Errorf("the consumer received %d segments, want some probes among them", n)
 	}
+}
+
+// TestTargetIsProbed looks at the target's socket: the kernel probes it once the
+// flow has been seen to last.
+func TestTargetIsProbed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, rigOptions{engine: shortLives})
+	r.listen(&fixedTargets{addrs: []netip.AddrPort{backend(t, hold)}}, nil)
+	r.dial()
+	eventually(t, "the target's socket is kept alive", func() bool {
+		flows := r.engine.snapshot()
+		if len(flows) == 0 || flows[0].target.Load() == nil {
+			return false
+		}
+		on, err := unix.GetsockoptInt(flows[0].leg.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		return err == nil && on == 1
+	})
+	r.engine.CloseWhere(func(*Flow) bool { return true }, ReasonEndpointDeleted)
 }
 
 // heart is a consumer that sends a keepalive segment every period.
