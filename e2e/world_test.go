@@ -59,6 +59,8 @@ func newWorld(t *testing.T, s settings) *world {
 	w.gateway, w.underlay = w.Host("gateway"), w.Host("underlay")
 	_, w.underlayAddr = w.Connect(w.gateway, w.underlay, netip.MustParsePrefix(underlayPrefix))
 	w.gateway.Run("ip", "addr", "add", advertise+"/32", "dev", "lo")
+	// Clients in the gateway's own host must not be given its ports by the kernel.
+	w.gateway.Sysctl("net.ipv4.ip_local_reserved_ports", "51820-52819")
 	if s.prepare != nil {
 		s.prepare(w, &s)
 	}
