@@ -59,7 +59,7 @@ func TestUnrelatedChangesTouchNothing(t *testing.T) {
 	g.apply(t, &w.Gateway)
 	steady("another exposure comes")
 	w.Endpoints[0].Bandwidth.BaselineBPS = 1e9
-	w.TargetGroups[0].Targets = append(w.TargetGroups[0].Targets, spec.Target{Address: addr("10.0.1.5"), Port: 9})
+	w.TargetGroups[0].Targets = append(w.TargetGroups[0].Targets, registration(addr("10.0.1.5"), 9))
 	w.TargetGroups[0].HealthCheck.Interval = 10 * time.Second
 	g.apply(t, &w.Gateway)
 	steady("budget and target group change")
@@ -274,7 +274,7 @@ func TestTakenPortDoesNotStopOthers(t *testing.T) {
 func TestGateAsksOnceMore(t *testing.T) {
 	var s service
 	pool := balance.NewPool(balance.Config{Random: func() float64 { return 0 }})
-	pool.Apply([]spec.TargetGroup{{Name: "g", FailOpen: true, Targets: []spec.Target{{Address: addr("10.0.0.1"), Port: 1}}}}, func(string) bool { return true })
+	pool.Apply([]spec.TargetGroup{{Name: "g", FailOpen: true, Targets: []spec.Registration{registration(addr("10.0.0.1"), 1)}}}, func(string) bool { return true })
 	s.route.Store(&route{group: pool.Group("g")})
 	var refusal error
 	g := gate{&s, func(endpoint.FlowKey) error { return refusal }}

@@ -67,7 +67,7 @@ func (w *world) addService(i int, target netip.AddrPort) {
 	group := fmt.Sprintf("accounts/p%d/targetGroups/g", i)
 	w.TargetGroups = append(w.TargetGroups, spec.TargetGroup{
 		Name: group, Domain: provider(i), FailOpen: true,
-		Targets:     []spec.Target{{Address: target.Addr(), Port: target.Port()}},
+		Targets:     []spec.Registration{registration(target.Addr(), target.Port())},
 		HealthCheck: spec.HealthCheck{Protocol: spec.TCP, Interval: time.Second, Timeout: time.Second, HealthyThreshold: 2, UnhealthyThreshold: 2},
 	})
 	w.LoadBalancers = append(w.LoadBalancers, spec.LoadBalancer{
@@ -112,4 +112,8 @@ func connectPair(t testing.TB, g gatewayUnderTest, i int, client, server *host) 
 	answer(t, server.listen(t, 8080), name)
 	client.connect(t, g, uid("tepc", i))
 	return name
+}
+
+func registration(a netip.Addr, port uint16) spec.Registration {
+	return spec.Registration{Target: spec.Target{Address: a, Port: port}, Weight: 1}
 }

@@ -40,8 +40,9 @@ func (c *compiler) targetGroups() {
 		c.groups[name] = d.Name
 		c.out.spec.TargetGroups = append(c.out.spec.TargetGroups, spec.TargetGroup{
 			Name: name, Domain: d.Name, HealthCheck: check,
-			FailOpen: m.FailOpen == nil || m.GetFailOpen(),
-			Targets:  targets,
+			FailOpen:  m.FailOpen == nil || m.GetFailOpen(),
+			CrossZone: true,
+			Targets:   targets,
 		})
 		return nil
 	})
@@ -49,8 +50,8 @@ func (c *compiler) targetGroups() {
 
 // targets reads the targets of a group in the order of their addresses. The gateway has the last word
 // on each address, at every dial.
-func targets(registered []*pb.Target, port int32) ([]spec.Target, error) {
-	read := make([]spec.Target, 0, len(registered))
+func targets(registered []*pb.Target, port int32) ([]spec.Registration, error) {
+	read := make([]spec.Registration, 0, len(registered))
 	for _, t := range registered {
 		addr, err := parseAddress(t.GetIpAddress())
 		if err != nil {
@@ -60,9 +61,9 @@ func targets(registered []*pb.Target, port int32) ([]spec.Target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("target %v: %w", addr, err)
 		}
-		read = append(read, spec.Target{Address: addr, Port: own})
+		read = append(read, spec.Registration{Target: spec.Target{Address: addr, Port: own}, Weight: 1})
 	}
-	slices.SortFunc(read, func(a, b spec.Target) int {
+	slices.SortFunc(read, func(a, b spec.Registration) int {
 		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Port, b.Port))
 	})
 	return slices.Compact(read), nil

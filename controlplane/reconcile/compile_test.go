@@ -349,10 +349,11 @@ func TestDeletingIsLeftOut(t *testing.T) {
 func TestDefaultsOfServices(t *testing.T) {
 	r := shop().compile(t)
 	want := spec.TargetGroup{
-		Name: account("targetGroups/orders"), Domain: account("vpcs/partner"), FailOpen: true,
+		Name: account("targetGroups/orders"), Domain: account("vpcs/partner"), FailOpen: true, CrossZone: true,
 		HealthCheck: spec.HealthCheck{Protocol: spec.TCP, Interval: 30e9, Timeout: 10e9, HealthyThreshold: 5, UnhealthyThreshold: 2},
-		Targets: []spec.Target{
-			{Address: netip.MustParseAddr("10.9.9.8"), Port: 8080}, {Address: netip.MustParseAddr("10.9.9.9"), Port: 81},
+		Targets: []spec.Registration{
+			{Target: spec.Target{Address: netip.MustParseAddr("10.9.9.8"), Port: 8080}, Weight: 1},
+			{Target: spec.Target{Address: netip.MustParseAddr("10.9.9.9"), Port: 81}, Weight: 1},
 		},
 	}
 	if diff := cmp.Diff(want, r.spec.TargetGroups[0], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {

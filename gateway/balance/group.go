@@ -119,7 +119,7 @@ func (g *Group) publish() {
 	v := &view{status: make([]spec.TargetStatus, 0, len(g.spec.Targets))}
 	var all []candidate
 	for _, t := range g.spec.Targets {
-		m := g.members[t]
+		m := g.members[t.Target]
 		v.status = append(v.status, m.status())
 		addr := netip.AddrPortFrom(t.Address, t.Port)
 		c := candidate{addr: addr, seed: seedOf(addr), suspectUntil: &m.suspectUntil}

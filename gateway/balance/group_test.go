@@ -14,11 +14,11 @@ import (
 )
 
 // targets returns n targets 10.0.0.1:80, 10.0.0.2:80 and so on.
-func targets(n int) []spec.Target {
-	var list []spec.Target
+func targets(n int) []spec.Registration {
+	var list []spec.Registration
 	a := netip.MustParseAddr("10.0.0.1")
 	for range n {
-		list = append(list, spec.Target{Address: a, Port: 80})
+		list = append(list, spec.Registration{Target: spec.Target{Address: a, Port: 80}, Weight: 1})
 		a = a.Next()
 	}
 	return list
@@ -45,7 +45,7 @@ func newPool(groups ...spec.TargetGroup) *Pool {
 
 func (p *Pool) setState(name string, i int, s spec.TargetState) {
 	g := p.groups[name]
-	g.members[g.spec.Targets[i]].state = s
+	g.members[g.spec.Targets[i].Target].state = s
 	g.publish()
 }
 

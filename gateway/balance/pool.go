@@ -107,7 +107,8 @@ func (p *Pool) set(want *spec.TargetGroup, used bool) {
 	}
 	g.spec, g.used = *want, used
 	keep := make(map[spec.Target]bool, len(want.Targets))
-	for _, t := range want.Targets {
+	for _, r := range want.Targets {
+		t := r.Target
 		keep[t] = true
 		if g.members[t] == nil {
 			m := &member{group: g, target: t, index: -1}

@@ -23,6 +23,7 @@ type Gateway struct {
 	Endpoints     []Endpoint     `json:"endpoints,omitempty"`
 	LoadBalancers []LoadBalancer `json:"load_balancers,omitempty"`
 	TargetGroups  []TargetGroup  `json:"target_groups,omitempty"`
+	Certificates  []Certificate  `json:"certificates,omitempty"`
 }
 
 // Domain is a routing domain: one netstack with the WireGuard devices that lead into it.
@@ -89,11 +90,23 @@ type Endpoint struct {
 	UID  string `json:"uid"`
 	// Service is the resource name of the endpoint service.
 	Service string `json:"service"`
-	// LoadBalancers are the names of the service's load balancers. An interface uses the
-	// first that has a node in its zone.
-	LoadBalancers []string           `json:"load_balancers,omitempty"`
-	Bandwidth     Bandwidth          `json:"bandwidth"`
-	Interfaces    []NetworkInterface `json:"interfaces,omitempty"`
+	// LoadBalancers are the names of the service's load balancers. An interface uses one that
+	// has a node in its zone, always the same.
+	LoadBalancers []string `json:"load_balancers,omitempty"`
+	// CrossZone lets an interface in a zone without a load balancer node use one of another zone.
+	CrossZone bool `json:"cross_zone,omitempty"`
+	// Revocation is nil while the endpoint may be used. With it nothing new is accepted.
+	Revocation *Revocation        `json:"revocation,omitempty"`
+	Bandwidth  Bandwidth          `json:"bandwidth"`
+	Interfaces []NetworkInterface `json:"interfaces,omitempty"`
+}
+
+// Revocation says what becomes of the live flows of an endpoint that may no longer be used.
+type Revocation struct {
+	// Keep lets them go on until they end by themselves. Otherwise they are reset at Deadline, at once
+	// if it has passed.
+	Keep     bool      `json:"keep,omitempty"`
+	Deadline time.Time `json:"deadline,omitzero"`
 }
 
 // Bandwidth bounds each of an endpoint's zone budgets, in each direction apart.
@@ -110,68 +123,6 @@ type NetworkInterface struct {
 	Zone string `json:"zone"`
 	// Address lies in a subnet of the endpoint's VPC and is kept until the endpoint's deletion.
 	Address netip.Addr `json:"address"`
-}
-
-// LoadBalancer distributes the connections of a service's endpoints.
-type LoadBalancer struct {
-	// Name is the resource name: accounts/{account}/loadBalancers/{load_balancer}.
-	Name string `json:"name"`
-	// Domain is the provider's VPC, in which the nodes have their addresses.
-	Domain    string     `json:"domain"`
-	Nodes     []Node     `json:"nodes,omitempty"`
-	Listeners []Listener `json:"listeners,omitempty"`
-}
-
-// Node is a load balancer's presence in one zone. Connections to targets inside the provider's
-// domain come from its address.
-type Node struct {
-	Zone    string     `json:"zone"`
-	Address netip.Addr `json:"address"`
-}
-
-// Protocol is a transport or health check protocol.
-type Protocol string
-
-// TCP is the transport of listeners and the plain health check of target groups.
-const TCP Protocol = "TCP"
-
-// Listener accepts connections on one port of every interface of the service's endpoints.
-type Listener struct {
-	Port     uint16   `json:"port"`
-	Protocol Protocol `json:"protocol"`
-	// TargetGroup names one of Gateway.TargetGroups.
-	TargetGroup string `json:"target_group"`
-	// IdleTimeout ends a connection without segments from either side: 60 to 6000 s.
-	IdleTimeout time.Duration `json:"idle_timeout"`
-}
-
-// TargetGroup is a set of interchangeable targets of one provider VPC.
-type TargetGroup struct {
-	// Name is the resource name: accounts/{account}/targetGroups/{target_group}.
-	Name        string      `json:"name"`
-	Domain      string      `json:"domain"`
-	HealthCheck HealthCheck `json:"health_check"`
-	// FailOpen sends connections to all targets when none is healthy, as NLB documents;
-	// without it such a connection is reset.
-	FailOpen bool     `json:"fail_open,omitempty"`
-	Targets  []Target `json:"targets,omitempty"`
-}
-
-// HealthCheck probes every target of a group. Ranges are NLB's.
-type HealthCheck struct {
-	Protocol Protocol `json:"protocol"`
-	// Port is probed instead of the target's own port when not zero.
-	Port               uint16        `json:"port,omitempty"`
-	Interval           time.Duration `json:"interval"`
-	Timeout            time.Duration `json:"timeout"`
-	HealthyThreshold   int           `json:"healthy_threshold"`
-	UnhealthyThreshold int           `json:"unhealthy_threshold"`
-}
-
-// Target is one address and port that serves connections.
-type Target struct {
-	Address netip.Addr `json:"address"`
-	Port    uint16     `json:"port"`
 }
 
 // Equal reports whether both describe the same state, revisions aside.

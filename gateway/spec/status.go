@@ -84,6 +84,8 @@ const (
 	TargetHealthy   TargetState = "healthy"
 	TargetUnhealthy TargetState = "unhealthy"
 	TargetUnused    TargetState = "unused"
+	// TargetDraining has left the group and keeps the flows it has for a while.
+	TargetDraining TargetState = "draining"
 )
 
 // TargetGroupStatus is the health of a target group's targets.

@@ -13,6 +13,15 @@ const (
 	MaxIdleTimeout = 6000 * time.Second
 	MinHealthyRun  = 2
 	MaxHealthyRun  = 10
+	MinSlowStart   = 30 * time.Second
+	MaxSlowStart   = 900 * time.Second
+	MaxWeight      = 999
+	// MinCheckCode and MaxCheckCode bound the HTTP status codes that may count as success.
+	MinCheckCode = 200
+	MaxCheckCode = 599
+	// MaxSecondary bounds a node's further addresses.
+	MaxSecondary           = 7
+	MaxDeregistrationDelay = 3600 * time.Second
 	// MinBandwidthBPS and MaxBandwidthBPS bound a zone budget, in bits per second.
 	MinBandwidthBPS = 64_000
 	MaxBandwidthBPS = 100_000_000_000
@@ -23,7 +32,7 @@ const (
 // every reference resolves, every address is of its kind, nothing is claimed twice.
 func (g *Gateway) Validate() error {
 	v := newValidation(g)
-	for _, step := range []func(*Gateway) error{v.targetGroups, v.loadBalancers, v.endpoints, v.checkDomains} {
+	for _, step := range []func(*Gateway) error{v.certificates, v.targetGroups, v.loadBalancers, v.endpoints, v.checkDomains} {
 		if err := step(g); err != nil {
 			return err
 		}
@@ -34,6 +43,7 @@ func (g *Gateway) Validate() error {
 // validation holds the names met so far, so that each check sees what it may refer to.
 type validation struct {
 	domains, groups, balancers map[string]bool
+	certs                      map[string]bool
 	interfaces                 map[string]netip.Addr
 	ports                      map[uint16]string
 	uids                       map[string]bool
@@ -48,7 +58,7 @@ type nodeKey struct {
 
 func newValidation(g *Gateway) *validation {
 	v := &validation{
-		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{},
+		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{}, certs: map[string]bool{},
 		interfaces: map[string]netip.Addr{}, ports: map[uint16]string{},
 		uids: map[string]bool{}, nodes: map[nodeKey]string{},
 	}
@@ -56,101 +66,6 @@ func newValidation(g *Gateway) *validation {
 		v.domains[g.Domains[i].Name] = true
 	}
 	return v
-}
-
-func (v *validation) targetGroups(g *Gateway) error {
-	for i := range g.TargetGroups {
-		tg := &g.TargetGroups[i]
-		if tg.Name == "" || v.groups[tg.Name] {
-			return fmt.Errorf("target group %q: name is empty or taken", tg.Name)
-		}
-		v.groups[tg.Name] = true
-		if !v.domains[tg.Domain] {
-			return fmt.Errorf("target group %q: domain %q does not exist", tg.Name, tg.Domain)
-		}
-		if err := tg.HealthCheck.validate(); err != nil {
-			return fmt.Errorf("target group %q: health check: %w", tg.Name, err)
-		}
-		seen := map[Target]bool{}
-		for _, t := range tg.Targets {
-			if !t.Address.IsValid() || t.Port == 0 || seen[t] {
-				return fmt.Errorf("target group %q: target %v:%d is invalid or repeated", tg.Name, t.Address, t.Port)
-			}
-			seen[t] = true
-		}
-	}
-	return nil
-}
-
-func (h *HealthCheck) validate() error {
-	switch {
-	case h.Protocol != TCP:
-		return fmt.Errorf("protocol %q is not known", h.Protocol)
-	case h.Interval < time.Second || h.Interval > 300*time.Second:
-		return fmt.Errorf("interval %v is outside 1s to 5m0s", h.Interval)
-	case h.Timeout <= 0 || h.Timeout > 120*time.Second:
-		return fmt.Errorf("timeout %v is outside 0 to 2m0s", h.Timeout)
-	case !inRun(h.HealthyThreshold) || !inRun(h.UnhealthyThreshold):
-		return fmt.Errorf("thresholds %d and %d are outside %d to %d",
-			h.HealthyThreshold, h.UnhealthyThreshold, MinHealthyRun, MaxHealthyRun)
-	}
-	return nil
-}
-
-func inRun(n int) bool { return n >= MinHealthyRun && n <= MaxHealthyRun }
-
-func (v *validation) loadBalancers(g *Gateway) error {
-	for i := range g.LoadBalancers {
-		lb := &g.LoadBalancers[i]
-		if lb.Name == "" || v.balancers[lb.Name] {
-			return fmt.Errorf("load balancer %q: name is empty or taken", lb.Name)
-		}
-		v.balancers[lb.Name] = true
-		if !v.domains[lb.Domain] {
-			return fmt.Errorf("load balancer %q: domain %q does not exist", lb.Name, lb.Domain)
-		}
-		if err := v.listeners(lb); err != nil {
-			return fmt.Errorf("load balancer %q: %w", lb.Name, err)
-		}
-		if err := v.loadBalancerNodes(lb); err != nil {
-			return fmt.Errorf("load balancer %q: %w", lb.Name, err)
-		}
-	}
-	return nil
-}
-
-func (v *validation) loadBalancerNodes(lb *LoadBalancer) error {
-	zones := map[string]bool{}
-	for _, n := range lb.Nodes {
-		if !usable(n.Address) || n.Zone == "" || zones[n.Zone] {
-			return fmt.Errorf("node %v in zone %q is invalid or repeated", n.Address, n.Zone)
-		}
-		zones[n.Zone] = true
-		key := nodeKey{lb.Domain, n.Address}
-		if owner, taken := v.nodes[key]; taken {
-			return fmt.Errorf("node address %v is already that of %q", n.Address, owner)
-		}
-		v.nodes[key] = lb.Name
-	}
-	return nil
-}
-
-func (v *validation) listeners(lb *LoadBalancer) error {
-	ports := map[uint16]bool{}
-	for _, l := range lb.Listeners {
-		switch {
-		case l.Port == 0 || ports[l.Port]:
-			return fmt.Errorf("listener port %d is zero or repeated", l.Port)
-		case l.Protocol != TCP:
-			return fmt.Errorf("listener %d: protocol %q is not known", l.Port, l.Protocol)
-		case !v.groups[l.TargetGroup]:
-			return fmt.Errorf("listener %d: target group %q does not exist", l.Port, l.TargetGroup)
-		case l.IdleTimeout < MinIdleTimeout || l.IdleTimeout > MaxIdleTimeout:
-			return fmt.Errorf("listener %d: idle timeout %v is outside %v to %v", l.Port, l.IdleTimeout, MinIdleTimeout, MaxIdleTimeout)
-		}
-		ports[l.Port] = true
-	}
-	return nil
 }
 
 func (v *validation) endpoints(g *Gateway) error {

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -35,7 +36,8 @@ func full() *Gateway {
 			Listeners: []Listener{{Port: 443, Protocol: TCP, TargetGroup: "tg", IdleTimeout: 350 * time.Second}},
 		}},
 		TargetGroups: []TargetGroup{{
-			Name: "tg", Domain: "vpcs/p", FailOpen: true, Targets: []Target{{Address: addr("10.0.1.4"), Port: 80}},
+			Name: "tg", Domain: "vpcs/p", FailOpen: true, CrossZone: true,
+			Targets:     []Registration{{Target: Target{Address: addr("10.0.1.4"), Port: 80}, Weight: 1}},
 			HealthCheck: HealthCheck{Protocol: TCP, Interval: 30 * time.Second, Timeout: 10 * time.Second, HealthyThreshold: 5, UnhealthyThreshold: 2},
 		}},
 	}
@@ -106,11 +108,18 @@ func TestValidate(t *testing.T) {
 		{"bad load balancer's domain", func(g *Gateway) { g.LoadBalancers[0].Domain = "x" }, `domain "x"`},
 		{"bad node", func(g *Gateway) { g.LoadBalancers[0].Nodes[0].Address = addr("127.0.0.1") }, "127.0.0.1"},
 		{"bad nodes in one zone", func(g *Gateway) {
-			g.LoadBalancers[0].Nodes = append(g.LoadBalancers[0].Nodes, Node{"a", addr("10.0.1.201")})
+			g.LoadBalancers[0].Nodes = append(g.LoadBalancers[0].Nodes, Node{Zone: "a", Address: addr("10.0.1.201")})
 		}, "10.0.1.201"},
 		{"bad nodes at one address", func(g *Gateway) {
-			g.LoadBalancers[0].Nodes = append(g.LoadBalancers[0].Nodes, Node{"b", addr("10.0.1.200")})
+			g.LoadBalancers[0].Nodes = append(g.LoadBalancers[0].Nodes, Node{Zone: "b", Address: addr("10.0.1.200")})
 		}, "10.0.1.200"},
+		{"bad secondary", func(g *Gateway) { g.LoadBalancers[0].Nodes[0].Secondary = []netip.Addr{addr("10.0.1.200")} }, "10.0.1.200"},
+		{"bad secondaries", func(g *Gateway) { g.LoadBalancers[0].Nodes[0].Secondary = make([]netip.Addr, 8) }, "8 secondary"},
+		{"bad TLS without settings", func(g *Gateway) { g.LoadBalancers[0].Listeners[0].Protocol = TLS }, "TLS settings"},
+		{"bad TLS version", func(g *Gateway) { listenTLS(g, ListenerTLS{Certificates: []string{"c"}, MinimumVersion: "1.1"}) }, `"1.1"`},
+		{"bad TLS without certificate", func(g *Gateway) { listenTLS(g, ListenerTLS{MinimumVersion: "1.2"}) }, "no certificate"},
+		{"bad TLS certificate", func(g *Gateway) { listenTLS(g, ListenerTLS{Certificates: []string{"x"}, MinimumVersion: "1.2"}) }, `certificate "x"`},
+		{"bad certificate", func(g *Gateway) { g.Certificates = []Certificate{{Name: "c", PrivateKey: "k"}} }, `certificate "c"`},
 		{"bad listener port", func(g *Gateway) { g.LoadBalancers[0].Listeners[0].Port = 0 }, "listener port 0"},
 		{"bad listener twice", func(g *Gateway) {
 			g.LoadBalancers[0].Listeners = append(g.LoadBalancers[0].Listeners, g.LoadBalancers[0].Listeners[0])
@@ -126,6 +135,12 @@ func TestValidate(t *testing.T) {
 			g.TargetGroups[0].Targets = append(g.TargetGroups[0].Targets, g.TargetGroups[0].Targets[0])
 		}, "10.0.1.4:80"},
 		{"bad check protocol", func(g *Gateway) { g.TargetGroups[0].HealthCheck.Protocol = "ICMP" }, "ICMP"},
+		{"bad weight", func(g *Gateway) { g.TargetGroups[0].Targets[0].Weight = 1000 }, "weight 1000"},
+		{"bad slow start", func(g *Gateway) { g.TargetGroups[0].SlowStart = 29 * time.Second }, "slow start 29s"},
+		{"bad deregistration delay", func(g *Gateway) { g.TargetGroups[0].DeregistrationDelay = time.Hour + 1 }, "deregistration delay"},
+		{"bad path without HTTP", func(g *Gateway) { g.TargetGroups[0].HealthCheck.Path = "/" }, "path"},
+		{"bad path", func(g *Gateway) { checkHTTP(g, "/a b", 200, 200) }, `path "/a b"`},
+		{"bad codes", func(g *Gateway) { checkHTTP(g, "/", 100, 200) }, "codes 100-200"},
 		{"bad interval", func(g *Gateway) { g.TargetGroups[0].HealthCheck.Interval = 0 }, "interval 0s"},
 		{"bad timeout", func(g *Gateway) { g.TargetGroups[0].HealthCheck.Timeout = 121 * time.Second }, "timeout 2m1s"},
 		{"bad threshold", func(g *Gateway) { g.TargetGroups[0].HealthCheck.HealthyThreshold = 1 }, "thresholds 1 and 2"},
@@ -141,6 +156,22 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %v, want an error that names %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func listenTLS(g *Gateway, settings ListenerTLS) {
+	g.LoadBalancers[0].Listeners[0].Protocol, g.LoadBalancers[0].Listeners[0].TLS = TLS, &settings
+}
+
+func checkHTTP(g *Gateway, path string, first, last int) {
+	check := &g.TargetGroups[0].HealthCheck
+	check.Protocol, check.Path, check.Codes = HTTP, path, []CodeRange{{first, last}}
+}
+
+func TestSecretIsNotShown(t *testing.T) {
+	c := Certificate{Name: "c", PrivateKey: "hidden"}
+	if text := fmt.Sprintf("%v %+v %#v %s", c, c, c, c); strings.Contains(text, "hidden") {
+		t.Errorf("shown: %s", text)
 	}
 }
 
