@@ -53,7 +53,7 @@ func methodAccess(service, method string) (causewayv1.Access, error) {
 	}
 	need, _ := proto.GetExtension(desc.Options(), causewayv1.E_Access).(causewayv1.Access)
 	switch need {
-	case causewayv1.Access_VIEW, causewayv1.Access_MANAGE, causewayv1.Access_OPERATE:
+	case causewayv1.Access_VIEW, causewayv1.Access_CONNECT, causewayv1.Access_MANAGE, causewayv1.Access_OPERATE:
 		return need, nil
 	}
 	return 0, fmt.Errorf("read access of method %s: the option (causeway.v1.access) says %v", full, need)

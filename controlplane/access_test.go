@@ -2,12 +2,15 @@ package controlplane
 
 import (
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	pb "causeway/proto/causeway/v1"
@@ -18,8 +21,9 @@ import (
 func TestPermissions(t *testing.T) {
 	r := startRig(t, &services{}, nil)
 	granted := map[pb.Access][]string{
-		anonymous:         {"", "wrong", "nobody", "viewer", "admin", "operator", "watcher"},
-		pb.Access_VIEW:    {"viewer", "admin", "operator", "watcher"},
+		anonymous:         {"", "wrong", "nobody", "viewer", "tunneler", "admin", "operator", "watcher"},
+		pb.Access_VIEW:    {"viewer", "tunneler", "admin", "operator", "watcher"},
+		pb.Access_CONNECT: {"tunneler", "admin", "operator"},
 		pb.Access_MANAGE:  {"admin", "operator"},
 		pb.Access_OPERATE: {"operator"},
 	}
@@ -56,6 +60,30 @@ func TestPermissions(t *testing.T) {
 	if methods < 60 {
 		t.Errorf("only %d methods tried", methods)
 	}
+}
+
+// TestTunnelOperatorsManageTunnels holds that what a tunnel operator may change are the account's
+// tunnels, all of them, and nothing else.
+func TestTunnelOperatorsManageTunnels(t *testing.T) {
+	tunnels := regexp.MustCompile(`(Attachments?|CustomerGateways?|VpnConnections?|Tunnels?|TunnelKey)$`)
+	reads := regexp.MustCompile(`^(Get|List)`)
+	protoregistry.GlobalFiles.RangeFilesByPackage("causeway.v1", func(file protoreflect.FileDescriptor) bool {
+		for n := range file.Services().Len() {
+			service := file.Services().Get(n)
+			for k := range service.Methods().Len() {
+				name := string(service.Methods().Get(k).Name())
+				need, err := methodAccess(string(service.FullName()), name)
+				if err != nil {
+					t.Error(err)
+				}
+				manages := tunnels.MatchString(name) && !reads.MatchString(name)
+				if manages != (need == pb.Access_CONNECT) {
+					t.Errorf("%s needs %v; tunnel operators manage attachments, customer gateways and VPN connections alone", name, need)
+				}
+			}
+		}
+		return true
+	})
 }
 
 func TestUnmappedMethodIsRefused(t *testing.T) {

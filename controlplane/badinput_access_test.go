@@ -16,19 +16,23 @@ import (
 // callers are those that the methods are asked by. Each gives the code that a good request about
 // alpha's resources ends in, by the access that the method's descriptor asks for.
 var callers = []struct {
-	name                  string
-	view, manage, operate codes.Code
+	name                           string
+	view, connect, manage, operate codes.Code
 }{
-	{"", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
-	{"wrong", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
-	{"malformed", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
-	{"alpha expired", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
-	{"alpha viewer", codes.OK, codes.PermissionDenied, codes.PermissionDenied},
-	{"alpha admin", codes.OK, codes.OK, codes.PermissionDenied},
-	{"ghost admin", codes.NotFound, codes.NotFound, codes.PermissionDenied},
-	{"operator viewer", codes.OK, codes.PermissionDenied, codes.PermissionDenied},
-	{"operator", codes.OK, codes.OK, codes.OK},
-	{"unix socket", codes.OK, codes.OK, codes.OK},
+	{"", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"wrong", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"malformed", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"alpha expired", codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated, codes.Unauthenticated},
+	{"alpha viewer", codes.OK, codes.PermissionDenied, codes.PermissionDenied, codes.PermissionDenied},
+	{"alpha tunnel operator", codes.OK, codes.OK, codes.PermissionDenied, codes.PermissionDenied},
+	{"alpha admin", codes.OK, codes.OK, codes.OK, codes.PermissionDenied},
+	{"ghost viewer", codes.NotFound, codes.PermissionDenied, codes.PermissionDenied, codes.PermissionDenied},
+	{"ghost tunnel operator", codes.NotFound, codes.NotFound, codes.PermissionDenied, codes.PermissionDenied},
+	{"ghost admin", codes.NotFound, codes.NotFound, codes.NotFound, codes.PermissionDenied},
+	{"operator viewer", codes.OK, codes.PermissionDenied, codes.PermissionDenied, codes.PermissionDenied},
+	{"operator tunnel operator", codes.OK, codes.OK, codes.PermissionDenied, codes.PermissionDenied},
+	{"operator", codes.OK, codes.OK, codes.OK, codes.OK},
+	{"unix socket", codes.OK, codes.OK, codes.OK, codes.OK},
 }
 
 // TestBadInputAccess asks every method as everybody.
@@ -42,7 +46,8 @@ func TestBadInputAccess(t *testing.T) {
 		}
 		for _, m := range methods(t) {
 			want, known := map[pb.Access]codes.Code{
-				pb.Access_VIEW: caller.view, pb.Access_MANAGE: caller.manage, pb.Access_OPERATE: caller.operate,
+				pb.Access_VIEW: caller.view, pb.Access_CONNECT: caller.connect,
+				pb.Access_MANAGE: caller.manage, pb.Access_OPERATE: caller.operate,
 			}[m.access]
 			if !known {
 				t.Fatalf("%s has access %v, which the table does not know", m.path, m.access)
@@ -80,7 +85,7 @@ func (w *world) ask(conn *grpc.ClientConn, name string, m *method, want codes.Co
 		w.state.restore()
 	}
 	if err == nil {
-		if name == "ghost admin" && strings.Contains(answer.(interface{ String() string }).String(), alpha) {
+		if strings.HasPrefix(name, "ghost") && strings.Contains(answer.(interface{ String() string }).String(), alpha) {
 			w.t.Errorf("%s as %q shows %v", m.path, name, answer)
 		}
 		return

@@ -144,9 +144,13 @@ func (w *world) settleTokens() {
 	}{
 		{"alpha admin", alpha, pb.Token_ADMIN, 24 * time.Hour},
 		{"alpha viewer", alpha, pb.Token_VIEWER, 24 * time.Hour},
+		{"alpha tunnel operator", alpha, pb.Token_TUNNEL_OPERATOR, 24 * time.Hour},
 		{"alpha expired", alpha, pb.Token_ADMIN, time.Minute},
 		{"ghost admin", ghost, pb.Token_ADMIN, 24 * time.Hour},
+		{"ghost viewer", ghost, pb.Token_VIEWER, 24 * time.Hour},
+		{"ghost tunnel operator", ghost, pb.Token_TUNNEL_OPERATOR, 24 * time.Hour},
 		{"operator", "operator", pb.Token_ADMIN, 24 * time.Hour},
+		{"operator tunnel operator", "operator", pb.Token_TUNNEL_OPERATOR, 24 * time.Hour},
 		{"operator viewer", "operator", pb.Token_VIEWER, 24 * time.Hour},
 	} {
 		id := []byte(token.name)

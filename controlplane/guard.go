@@ -88,9 +88,12 @@ func (c *chain) caller(ctx context.Context) (api.Caller, error) {
 // decide.
 func allowed(caller api.Caller, need causewayv1.Access) bool {
 	admin := caller.Role == causewayv1.Token_ADMIN
+	connects := admin || caller.Role == causewayv1.Token_TUNNEL_OPERATOR
 	switch need {
 	case causewayv1.Access_VIEW:
-		return admin || caller.Role == causewayv1.Token_VIEWER
+		return connects || caller.Role == causewayv1.Token_VIEWER
+	case causewayv1.Access_CONNECT:
+		return connects
 	case causewayv1.Access_MANAGE:
 		return admin
 	case causewayv1.Access_OPERATE:

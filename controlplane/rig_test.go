@@ -57,6 +57,7 @@ func (s *services) Register(r grpc.ServiceRegistrar) {
 
 var tokens = map[string]api.Caller{
 	"viewer":   {Account: "a", Role: pb.Token_VIEWER, Name: "accounts/a/tokens/viewer"},
+	"tunneler": {Account: "a", Role: pb.Token_TUNNEL_OPERATOR, Name: "accounts/a/tokens/tunneler"},
 	"admin":    {Account: "a", Role: pb.Token_ADMIN, Name: "accounts/a/tokens/admin"},
 	"operator": {Account: api.OperatorAccount, Operator: true, Role: pb.Token_ADMIN, Name: "accounts/operator/tokens/root"},
 	"watcher":  {Account: api.OperatorAccount, Operator: true, Role: pb.Token_VIEWER, Name: "accounts/operator/tokens/watcher"},

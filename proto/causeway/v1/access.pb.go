@@ -34,6 +34,9 @@ const (
 	Access_MANAGE Access = 2
 	// Run the installation: the operator.
 	Access_OPERATE Access = 3
+	// Change what joins the account's networks to others' machines and sites, its attachments, customer gateways and
+	// VPN connections: its tunnel operators and its administrators.
+	Access_CONNECT Access = 4
 )
 
 // Enum value maps for Access.
@@ -43,12 +46,14 @@ var (
 		1: "VIEW",
 		2: "MANAGE",
 		3: "OPERATE",
+		4: "CONNECT",
 	}
 	Access_value = map[string]int32{
 		"ACCESS_UNSPECIFIED": 0,
 		"VIEW":               1,
 		"MANAGE":             2,
 		"OPERATE":            3,
+		"CONNECT":            4,
 	}
 )
 
@@ -102,13 +107,14 @@ var File_causeway_v1_access_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x18causeway/v1/access.proto\x12\vcauseway.v1\x1a google/protobuf/descriptor.proto*C\n" +
+	"\x18causeway/v1/access.proto\x12\vcauseway.v1\x1a google/protobuf/descriptor.proto*P\n" +
 	"\x06Access\x12\x16\n" +
 	"\x12ACCESS_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04VIEW\x10\x01\x12\n" +
 	"\n" +
 	"\x06MANAGE\x10\x02\x12\v\n" +
-	"\aOPERATE\x10\x03:M\n" +
+	"\aOPERATE\x10\x03\x12\v\n" +
+	"\aCONNECT\x10\x04:M\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\x0e2\x13.causeway.v1.AccessR\x06accessB'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (

@@ -34,8 +34,10 @@ const (
 	Token_ROLE_UNSPECIFIED Token_Role = 0
 	// Read and change everything of the account.
 	Token_ADMIN Token_Role = 1
-	// Read everything of the account.
+	// Read everything of the account but its tokens.
 	Token_VIEWER Token_Role = 2
+	// What a VIEWER may, and make, change and delete attachments, customer gateways and VPN connections.
+	Token_TUNNEL_OPERATOR Token_Role = 3
 )
 
 // Enum value maps for Token_Role.
@@ -44,11 +46,13 @@ var (
 		0: "ROLE_UNSPECIFIED",
 		1: "ADMIN",
 		2: "VIEWER",
+		3: "TUNNEL_OPERATOR",
 	}
 	Token_Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
 		"ADMIN":            1,
 		"VIEWER":           2,
+		"TUNNEL_OPERATOR":  3,
 	}
 )
 
@@ -918,7 +922,7 @@ const file_causeway_v1_accounts_proto_rawDesc = "" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTimeB\x0f\n" +
-	"\r_display_name\"\xcf\x03\n" +
+	"\r_display_name\"\xe4\x03\n" +
 	"\x05Token\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -929,12 +933,13 @@ const file_causeway_v1_accounts_proto_rawDesc = "" +
 	"\x06secret\x18\x06 \x01(\tB\x06\xe0A\x03\x80\x01\x01R\x06secret\x12\x1f\n" +
 	"\x04etag\x18\a \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12@\n" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"createTime\"3\n" +
+	"createTime\"H\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05ADMIN\x10\x01\x12\n" +
 	"\n" +
-	"\x06VIEWER\x10\x02B\x0f\n" +
+	"\x06VIEWER\x10\x02\x12\x13\n" +
+	"\x0fTUNNEL_OPERATOR\x10\x03B\x0f\n" +
 	"\r_display_name\"7\n" +
 	"\x11GetAccountRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"j\n" +

@@ -1833,9 +1833,9 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\fDeleteSubnet\x12 .causeway.v1.DeleteSubnetRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02\x12Q\n" +
 	"\rGetAttachment\x12!.causeway.v1.GetAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x01\x12b\n" +
 	"\x0fListAttachments\x12#.causeway.v1.ListAttachmentsRequest\x1a$.causeway.v1.ListAttachmentsResponse\"\x04\x88\xb5\x18\x01\x12W\n" +
-	"\x10CreateAttachment\x12$.causeway.v1.CreateAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x02\x12W\n" +
-	"\x10UpdateAttachment\x12$.causeway.v1.UpdateAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x02\x12V\n" +
-	"\x10DeleteAttachment\x12$.causeway.v1.DeleteAttachmentRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\x10CreateAttachment\x12$.causeway.v1.CreateAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x04\x12W\n" +
+	"\x10UpdateAttachment\x12$.causeway.v1.UpdateAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x04\x12V\n" +
+	"\x10DeleteAttachment\x12$.causeway.v1.DeleteAttachmentRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x04B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_vpcs_proto_rawDescOnce sync.Once

@@ -1242,14 +1242,14 @@ const file_causeway_v1_vpn_connections_proto_rawDesc = "" +
 	"\x0eVpnConnections\x12`\n" +
 	"\x12GetCustomerGateway\x12&.causeway.v1.GetCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x01\x12q\n" +
 	"\x14ListCustomerGateways\x12(.causeway.v1.ListCustomerGatewaysRequest\x1a).causeway.v1.ListCustomerGatewaysResponse\"\x04\x88\xb5\x18\x01\x12f\n" +
-	"\x15CreateCustomerGateway\x12).causeway.v1.CreateCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x02\x12f\n" +
-	"\x15UpdateCustomerGateway\x12).causeway.v1.UpdateCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x02\x12`\n" +
-	"\x15DeleteCustomerGateway\x12).causeway.v1.DeleteCustomerGatewayRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02\x12Z\n" +
+	"\x15CreateCustomerGateway\x12).causeway.v1.CreateCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x04\x12f\n" +
+	"\x15UpdateCustomerGateway\x12).causeway.v1.UpdateCustomerGatewayRequest\x1a\x1c.causeway.v1.CustomerGateway\"\x04\x88\xb5\x18\x04\x12`\n" +
+	"\x15DeleteCustomerGateway\x12).causeway.v1.DeleteCustomerGatewayRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x04\x12Z\n" +
 	"\x10GetVpnConnection\x12$.causeway.v1.GetVpnConnectionRequest\x1a\x1a.causeway.v1.VpnConnection\"\x04\x88\xb5\x18\x01\x12k\n" +
 	"\x12ListVpnConnections\x12&.causeway.v1.ListVpnConnectionsRequest\x1a'.causeway.v1.ListVpnConnectionsResponse\"\x04\x88\xb5\x18\x01\x12`\n" +
-	"\x13CreateVpnConnection\x12'.causeway.v1.CreateVpnConnectionRequest\x1a\x1a.causeway.v1.VpnConnection\"\x04\x88\xb5\x18\x02\x12`\n" +
-	"\x13UpdateVpnConnection\x12'.causeway.v1.UpdateVpnConnectionRequest\x1a\x1a.causeway.v1.VpnConnection\"\x04\x88\xb5\x18\x02\x12\\\n" +
-	"\x13DeleteVpnConnection\x12'.causeway.v1.DeleteVpnConnectionRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\x13CreateVpnConnection\x12'.causeway.v1.CreateVpnConnectionRequest\x1a\x1a.causeway.v1.VpnConnection\"\x04\x88\xb5\x18\x04\x12`\n" +
+	"\x13UpdateVpnConnection\x12'.causeway.v1.UpdateVpnConnectionRequest\x1a\x1a.causeway.v1.VpnConnection\"\x04\x88\xb5\x18\x04\x12\\\n" +
+	"\x13DeleteVpnConnection\x12'.causeway.v1.DeleteVpnConnectionRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x04B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_vpn_connections_proto_rawDescOnce sync.Once
