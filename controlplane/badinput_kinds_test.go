@@ -182,6 +182,8 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 	case addressLike.MatchString(name):
 		add(wrong, badAddresses...)
 		add(maybe, "10.0.1.0/24", "10.0.1.128/25", "10.0.1.4", "10.0.1.255", "10.0.1.0")
+	case name == "url":
+		add(wrong, badURLs...)
 	case strings.HasSuffix(name, "public_key"):
 		add(wrong, badKeys...)
 		add(wrong, w.theirs["Attachment"].(*pb.Attachment).GetPublicKey(), w.spare["CustomerGateway"].(*pb.CustomerGateway).GetPublicKey())
@@ -197,6 +199,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 	switch {
 	case name == "display_name", inside(m, f) && m.verb == "Create" && (name == "name" || name == "etag"):
 		return maybe
+	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
+		return maybe // the path is the receiver's
 	case strings.EqualFold(text, requestID), name == "public_key" && len(text) == 44, strings.HasSuffix(name, "_id") && resource.IsID(text):
 		return maybe
 	case name == "page_token", strings.HasSuffix(name, "_id"):

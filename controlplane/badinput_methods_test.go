@@ -32,6 +32,7 @@ func (m *method) writes() bool {
 // customNouns are the resources of methods whose names do not say it.
 var customNouns = map[protoreflect.Name]protoreflect.Name{
 	"RegisterTargets": "TargetGroup", "DeregisterTargets": "TargetGroup", "ListTargetHealth": "TargetGroup",
+	"RotateSecret": "Notification",
 }
 
 var verbs = regexp.MustCompile(`^[A-Z][a-z]+`)
@@ -123,12 +124,16 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TCP, TargetGroup: "accounts/alpha/targetGroups/main",
 			IdleTimeout: durationpb.New(60e9)},
 		"EndpointService": &pb.EndpointService{DisplayName: name, LoadBalancers: []string{"accounts/alpha/loadBalancers/free"}},
+		"Notification":    &pb.Notification{DisplayName: name, Url: receiverURL, Events: []pb.Notification_Event{pb.Notification_CONNECT}},
 		"Endpoint": &pb.Endpoint{DisplayName: name, ServiceName: "accounts/alpha/endpointServices/main",
 			Subnets:              []string{prod + "/subnets/main", prod + "/subnets/b"},
 			SubnetConfigurations: []*pb.SubnetConfiguration{{Subnet: prod + "/subnets/b", IpAddress: "10.0.2.77"}},
 			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}},
 	}
 }
+
+// receiverURL is where notifications would be sent.
+const receiverURL = "https://hooks.example.com/causeway"
 
 // requestID is that of every base request that has one.
 const requestID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"

@@ -68,6 +68,8 @@ func (w *world) settleService(account, vpc, id string, port int32, subnets ...st
 	w.into(keep, &pb.CreateEndpointServiceRequest{Parent: parent, EndpointServiceId: id, EndpointService: &pb.EndpointService{LoadBalancers: []string{lb}}})
 	w.into(keep, &pb.CreateEndpointRequest{Parent: parent + "/vpcs/" + vpc, EndpointId: id, Endpoint: &pb.Endpoint{
 		ServiceName: parent + "/endpointServices/" + id, Subnets: subnets[:1]}})
+	// After the endpoint, so that no event lies in the way of who looks at the store.
+	w.into(keep, &pb.CreateNotificationRequest{Parent: parent + "/endpointServices/" + id, NotificationId: id, Notification: &pb.Notification{Url: receiverURL}})
 }
 
 func (w *world) settleVpn(account, vpc, id, route string) {

@@ -45,6 +45,21 @@ var badAddresses = []string{
 	"\u0661\u0660.0.0.1", "10。0。1。9",
 }
 
+// badURLs are no URLs of a receiver.
+var badURLs = []string{
+	"http://", "http:///hook", "http:hook", "//hooks.example.com", "hooks.example.com", "ftp://hooks.example.com", "file:///etc/passwd",
+	"unix:///run/causeway/api.sock", "javascript:alert(1)", "gopher://hooks.example.com", "https://user@hooks.example.com",
+	"https://user:secret@hooks.example.com", "https://@hooks.example.com", "https://hooks.example.com#", "https://hooks.example.com/#x",
+	"https://hooks.example.com:", "https://hooks.example.com:0", "https://hooks.example.com:65536", "https://hooks.example.com:-1",
+	"https://hooks.example.com:443x", "https://hooks.example.com\\@127.0.0.1", "https://hooks .example.com", "https://hooks_.example..com",
+	"https://-hooks.example.com", "https://127.0.0.1", "https://127.1", "https://2130706433", "https://0x7f000001", "https://0177.0.0.1",
+	"https://0", "https://[::]", "https://[::1]", "https://[::ffff:127.0.0.1]", "https://[::ffff:7f00:1]", "https://[64:ff9b::7f00:1]",
+	"https://[2002:7f00:1::]", "https://[fe80::1]", "https://[fe80::1%25eth0]", "https://localhost", "https://LOCALHOST.", "https://a.localhost",
+	"http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/", "http://100.100.100.200", "http://168.63.129.16", "http://192.0.0.192",
+	"http://10.0.0.1:2379", "http://192.168.0.1", "http://172.16.0.1", "http://[fd00::1]", "http://224.0.0.1", "http://255.255.255.255",
+	"https://" + strings.Repeat("a", 64) + ".example.com", "https://" + strings.Repeat("a.", 130) + "com", "https://hooks.example.com/" + strings.Repeat("a", 2048),
+}
+
 // badKeys are no public keys of a peer.
 var badKeys = []string{
 	base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 32)), base64.StdEncoding.EncodeToString(make([]byte, 33)),

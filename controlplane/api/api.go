@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"causeway/controlplane/notify"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	Observer Observer
 	// Gateways may be nil: then there are none.
 	Gateways GatewayStatus
+	// Receivers says which addresses the receivers of notifications may have; nil is public ones only.
+	Receivers *notify.Guard
 	// Now replaces time.Now if it is not nil.
 	Now func() time.Time
 	// Random replaces crypto/rand if it is not nil. Uids and secrets come from it.
@@ -66,6 +69,7 @@ type kernel struct {
 	zones     []Zone
 	observer  Observer
 	gateways  GatewayStatus
+	receivers *notify.Guard
 	now       func() time.Time
 	random    io.Reader
 	validator protovalidate.Validator
@@ -88,12 +92,16 @@ func New(cfg Config) (*API, error) {
 		zones:     cfg.Zones,
 		observer:  cfg.Observer,
 		gateways:  cfg.Gateways,
+		receivers: cfg.Receivers,
 		now:       cfg.Now,
 		random:    cfg.Random,
 		validator: validator,
 	}
 	if k.now == nil {
 		k.now = time.Now
+	}
+	if k.receivers == nil {
+		k.receivers = notify.NewGuard(nil)
 	}
 	if k.random == nil {
 		k.random = rand.Reader

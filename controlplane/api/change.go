@@ -25,6 +25,10 @@ type change struct {
 	name, field string
 	// word says in messages what is changed.
 	word string
+	// uid is that of a new resource once it is drawn, see uidAhead.
+	uid string
+	// events is how many events the change has noted, see notify.
+	events int32
 	// wrong takes what is wrong with the request. A check that has noted all it finds returns nil;
 	// one that cannot go on returns errViolations.
 	wrong apierr.Violations

@@ -125,7 +125,7 @@ func (r creation[T]) place(ctx context.Context, c *change, kind *resource.Kind[T
 
 // commitNew writes a resource with its uid and claims.
 func commitNew[T resource.Message](ctx context.Context, c *change, kind *resource.Kind[T], value T, record store.Request) (int64, error) {
-	uid, err := c.newUID(kind.Prefix)
+	uid, err := c.uidAhead(kind.Prefix)
 	if err != nil {
 		return 0, err
 	}
@@ -151,6 +151,14 @@ func commitNew[T resource.Message](ctx context.Context, c *change, kind *resourc
 		return 0, &store.ConditionError{Err: store.ErrConflict, Collection: kind.Collection.ID(), Name: c.name}
 	}
 	return revision, err
+}
+
+// uidAhead gives the uid that the new resource has in this try.
+func (c *change) uidAhead(prefix string) (uid string, err error) {
+	if c.uid == "" {
+		c.uid, err = c.newUID(prefix)
+	}
+	return c.uid, err
 }
 
 // newUID makes an identifier in the AWS form: 17 random hexadecimal digits.

@@ -19,6 +19,8 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		m.Secret = "" // what is stored there is its hash
 	case *pb.Subnet:
 		return k.countAddresses(ctx, m)
+	case *pb.Notification:
+		return k.countEvents(ctx, m)
 	case *pb.Peering:
 		if expired(m, k.now()) {
 			m.State = pb.Peering_EXPIRED

@@ -123,10 +123,12 @@ func (c *change) refuseLostZones(ctx context.Context, service *pb.EndpointServic
 		strings.Join(lost, ", "), enumerate(users))
 }
 
-// DeleteEndpointService refuses while endpoints use the service, and names them.
+// DeleteEndpointService refuses while endpoints use the service, and names them. The service's
+// notifications go with it.
 func (s *endpointServices) DeleteEndpointService(ctx context.Context, req *pb.DeleteEndpointServiceRequest) (*emptypb.Empty, error) {
 	return removeWith(ctx, s.kernel, resource.EndpointServices, req.GetName(), req.GetEtag(),
-		func(_ context.Context, _ *change, service store.Versioned[*pb.EndpointService], endpoints []resource.Entry) error {
+		func(_ context.Context, c *change, service store.Versioned[*pb.EndpointService], dependents []resource.Entry) error {
+			endpoints := c.removeNotifications(dependents)
 			if len(endpoints) == 0 {
 				return nil
 			}

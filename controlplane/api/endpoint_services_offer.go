@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -57,17 +55,8 @@ func serviceRegion(service *pb.EndpointService) string {
 	return region
 }
 
-// uidAhead gives the uid that the kernel will give the resource in this try: a service's public name
-// contains it.
-func (c *change) uidAhead(prefix string) (string, error) {
-	var drawn bytes.Buffer
-	k := *c.kernel
-	k.random = io.TeeReader(c.random, &drawn)
-	uid, err := k.newUID(prefix)
-	if err != nil {
-		return "", err
-	}
-	k.random = io.MultiReader(&drawn, c.random)
-	c.kernel = &k
-	return uid, nil
+// serviceUID gives the uid in a service's public name, as endpoints keep it.
+func serviceUID(serviceName string) string {
+	_, uid, _ := strings.Cut(strings.TrimPrefix(serviceName, servicePrefix), ".")
+	return uid
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"causeway/controlplane/resource"
+	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -54,7 +55,13 @@ func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) erro
 	if err := c.interfaces(ctx, endpoint, nil, service); err != nil {
 		return err
 	}
-	return c.endpointQuota(ctx, vpc.Name)
+	if err := c.endpointQuota(ctx, vpc.Name); err != nil {
+		return err
+	}
+	if endpoint.Uid, err = c.uidAhead(resource.Endpoints.Prefix); err != nil {
+		return err
+	}
+	return c.notify(ctx, service, pb.Notification_CONNECT, endpoint)
 }
 
 // endpointQuota refuses one endpoint more than a VPC may have, also if others are made at this
@@ -99,5 +106,11 @@ func (c *change) bound(endpoint *pb.Endpoint) {
 }
 
 func (s *endpoints) DeleteEndpoint(ctx context.Context, req *pb.DeleteEndpointRequest) (*emptypb.Empty, error) {
-	return remove(ctx, s.kernel, resource.Endpoints, req.GetName(), req.GetEtag())
+	return removeWith(ctx, s.kernel, resource.Endpoints, req.GetName(), req.GetEtag(),
+		func(ctx context.Context, c *change, endpoint store.Versioned[*pb.Endpoint], dependents []resource.Entry) error {
+			if len(dependents) > 0 {
+				return hasChildren(resource.Endpoints.Info, req.GetName(), names(dependents))
+			}
+			return c.notifyByName(ctx, pb.Notification_DELETE, endpoint.Value)
+		})
 }

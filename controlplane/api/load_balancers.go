@@ -21,6 +21,7 @@ type loadBalancers struct {
 func (a *API) registerServices(s grpc.ServiceRegistrar) {
 	pb.RegisterLoadBalancersServer(s, &loadBalancers{kernel: a.kernel})
 	pb.RegisterEndpointServicesServer(s, &endpointServices{kernel: a.kernel})
+	pb.RegisterNotificationsServer(s, &notifications{kernel: a.kernel})
 	pb.RegisterEndpointsServer(s, &endpoints{kernel: a.kernel})
 }
 

@@ -72,6 +72,10 @@ var (
 		references: fields{"load_balancers": LoadBalancers.Info},
 		claims:     endpointServiceClaims,
 	})
+	Notifications = define(definition[*pb.Notification]{
+		word: "notification", prefix: "vpce-nfn",
+		name: "accounts/*/endpointServices/*/notifications/*", passive: true,
+	})
 	Endpoints = define(definition[*pb.Endpoint]{
 		word: "endpoint", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
 		references: fields{"service_name": EndpointServices.Info, "subnets": Subnets.Info},

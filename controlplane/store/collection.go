@@ -183,6 +183,18 @@ func (c *Collection[T]) List(ctx context.Context, s *Store, opt ListOptions) (Pa
 	return c.page(s, args, opt.PageToken, resp), nil
 }
 
+// Count gives how many resources lie below parent, whether they decode or not.
+func (c *Collection[T]) Count(ctx context.Context, s *Store, parent string) (int64, error) {
+	if err := checkName(parent); err != nil {
+		return 0, err
+	}
+	resp, err := s.get(ctx, "list", s.parentPrefix(c.id, parent), clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("count %s below %q: %w", c.id, parent, err)
+	}
+	return resp.Count, nil
+}
+
 func (c *Collection[T]) page(s *Store, args tokenArgs, token string, resp *clientv3.GetResponse) Page[T] {
 	page := Page[T]{Items: make([]Versioned[T], 0, len(resp.Kvs)), Revision: resp.Header.Revision}
 	if token != "" {

@@ -67,6 +67,23 @@ func (c *Collection[T]) Delete(tx *Txn, name string, revision int64) {
 	tx.write(key, clientv3.OpDelete(key))
 }
 
+// Drop removes a resource whatever was there, if anything. It is the counterpart of Put.
+func (c *Collection[T]) Drop(tx *Txn, name string) {
+	if tx.name(name) {
+		key := tx.store.resourceKey(c.id, name)
+		tx.write(key, clientv3.OpDelete(key))
+	}
+}
+
+// DropBelow removes all resources of the collection below parent, however many there are. It counts
+// as one write.
+func (c *Collection[T]) DropBelow(tx *Txn, parent string) {
+	if tx.name(parent) {
+		prefix := tx.store.parentPrefix(c.id, parent)
+		tx.write(prefix, clientv3.OpDelete(prefix, clientv3.WithPrefix()))
+	}
+}
+
 // Require has the transaction fail unless a resource exists (revision 0: ErrNotFound), or is still
 // at revision (ErrConflict). A child is created together with Require of its parent.
 func (c *Collection[T]) Require(tx *Txn, name string, revision int64) {
