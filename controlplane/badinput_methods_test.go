@@ -96,7 +96,7 @@ var subjects = map[protoreflect.Name]string{
 // given are values for the fields that neither standard method nor world gives one.
 var given = map[protoreflect.FullName]func(protoreflect.Message){
 	"causeway.v1.RegisterTargetsRequest.targets": func(r protoreflect.Message) {
-		r.Interface().(*pb.RegisterTargetsRequest).Targets = []*pb.Target{{IpAddress: "192.168.7.20", Port: 8081}, {IpAddress: "192.168.7.21"}}
+		r.Interface().(*pb.RegisterTargetsRequest).Targets = []*pb.Target{{IpAddress: "192.168.7.20", Port: 8081, Weight: new(int32(2))}, {IpAddress: "192.168.7.21"}}
 	},
 	"causeway.v1.DeregisterTargetsRequest.targets": func(r protoreflect.Message) {
 		r.Interface().(*pb.DeregisterTargetsRequest).Targets = []*pb.Target{{IpAddress: "192.168.7.10"}}
@@ -119,7 +119,7 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 		"VpnConnection": &pb.VpnConnection{DisplayName: name, Vpc: prod, CustomerGateway: "accounts/alpha/customerGateways/free",
 			StaticRoutes: []string{"192.168.50.0/24", "192.168.51.0/24"}},
 		"TargetGroup": &pb.TargetGroup{DisplayName: name, Vpc: prod, Port: 8080, FailOpen: new(true), HealthCheck: &pb.HealthCheck{
-			Protocol: pb.HealthCheck_TCP, Interval: durationpb.New(10e9), Timeout: durationpb.New(5e9), HealthyThreshold: 2, UnhealthyThreshold: 2}},
+			Protocol: pb.HealthCheck_HTTP, Path: "/up", Matcher: "200-299", Interval: durationpb.New(10e9), Timeout: durationpb.New(5e9), HealthyThreshold: 2, UnhealthyThreshold: 2}},
 		"LoadBalancer": &pb.LoadBalancer{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"}},
 		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TCP, TargetGroup: "accounts/alpha/targetGroups/main",
 			IdleTimeout: durationpb.New(60e9)},

@@ -16,7 +16,7 @@ import (
 
 // refuseLoops refuses targets that are network interfaces of endpoints of the VPC. No endpoint is
 // made there until the commit.
-func (c *change) refuseLoops(ctx context.Context, vpc string, targets []netip.AddrPort) error {
+func (c *change) refuseLoops(ctx context.Context, vpc string, targets []registration) error {
 	revision, err := c.store.Revision(ctx)
 	if err != nil {
 		return err

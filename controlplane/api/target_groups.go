@@ -29,8 +29,7 @@ func (s *loadBalancers) CreateTargetGroup(ctx context.Context, req *pb.CreateTar
 
 func prepareTargetGroup(ctx context.Context, c *change, group *pb.TargetGroup) error {
 	group.State = pb.TargetGroup_PENDING
-	fillTargetGroup(group)
-	checkHealthCheck(group.GetHealthCheck(), &c.wrong)
+	completeTargetGroup(group, &c.wrong)
 	_, err := reference(ctx, c, resource.Vpcs, "vpc", &group.Vpc)
 	return err
 }
@@ -39,8 +38,7 @@ func (s *loadBalancers) UpdateTargetGroup(ctx context.Context, req *pb.UpdateTar
 	return update(ctx, s.kernel, resource.TargetGroups, alteration[*pb.TargetGroup]{
 		field: "target_group", value: req.GetTargetGroup(), mask: req.GetUpdateMask(),
 		prepare: func(_ context.Context, c *change, _, after *pb.TargetGroup) error {
-			fillTargetGroup(after)
-			checkHealthCheck(after.GetHealthCheck(), &c.wrong)
+			completeTargetGroup(after, &c.wrong)
 			return nil
 		},
 	})

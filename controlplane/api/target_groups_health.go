@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -14,20 +16,16 @@ import (
 const (
 	defaultProbeInterval      = 30 * time.Second
 	defaultProbeTimeout       = 10 * time.Second
+	defaultHTTPTimeout        = 6 * time.Second
+	defaultPath               = "/"
+	defaultMatcher            = "200-399"
 	defaultHealthyThreshold   = 5
 	defaultUnhealthyThreshold = 2
 )
 
-// fillTargetGroup completes a group with the defaults. A timeout that is not given is no longer than
-// the interval, so that a short interval may be given alone.
-func fillTargetGroup(group *pb.TargetGroup) {
-	if group.FailOpen == nil {
-		group.FailOpen = new(true)
-	}
-	if group.GetHealthCheck() == nil {
-		group.HealthCheck = &pb.HealthCheck{}
-	}
-	check := group.GetHealthCheck()
+// fillHealthCheck completes a health check with the defaults. A timeout that is not given is no longer
+// than the interval, so that a short interval may be given alone.
+func fillHealthCheck(check *pb.HealthCheck) {
 	if check.GetProtocol() == pb.HealthCheck_PROTOCOL_UNSPECIFIED {
 		check.Protocol = pb.HealthCheck_TCP
 	}
@@ -35,7 +33,15 @@ func fillTargetGroup(group *pb.TargetGroup) {
 		check.Interval = durationpb.New(defaultProbeInterval)
 	}
 	if check.GetTimeout() == nil {
-		check.Timeout = durationpb.New(min(defaultProbeTimeout, check.GetInterval().AsDuration()))
+		timeout := defaultProbeTimeout
+		if check.GetProtocol() == pb.HealthCheck_HTTP {
+			timeout = defaultHTTPTimeout
+		}
+		check.Timeout = durationpb.New(min(timeout, check.GetInterval().AsDuration()))
+	}
+	if check.GetProtocol() != pb.HealthCheck_TCP {
+		check.Path = cmp.Or(check.GetPath(), defaultPath)
+		check.Matcher = cmp.Or(check.GetMatcher(), defaultMatcher)
 	}
 	if check.GetHealthyThreshold() == 0 {
 		check.HealthyThreshold = defaultHealthyThreshold
@@ -45,10 +51,24 @@ func fillTargetGroup(group *pb.TargetGroup) {
 	}
 }
 
-// checkHealthCheck holds a complete health check against the rule that the schema cannot state.
+// checkHealthCheck holds a complete health check against the rules that the schema cannot state.
 func checkHealthCheck(check *pb.HealthCheck, wrong *apierr.Violations) {
 	interval, timeout := check.GetInterval().AsDuration(), check.GetTimeout().AsDuration()
 	if timeout > interval {
 		wrong.Add("target_group.health_check.timeout", "%s is longer than the interval, %s; a probe ends before the next begins", timeout, interval)
+	}
+	if check.GetProtocol() == pb.HealthCheck_TCP {
+		if check.GetPath() != "" {
+			wrong.Add("target_group.health_check.path", "is for HTTP and HTTPS checks; leave it out for TCP")
+		}
+		if check.GetMatcher() != "" {
+			wrong.Add("target_group.health_check.matcher", "is for HTTP and HTTPS checks; leave it out for TCP")
+		}
+		return
+	}
+	for _, r := range strings.Split(check.GetMatcher(), ",") {
+		if first, last, isRange := strings.Cut(r, "-"); isRange && last < first {
+			wrong.Add("target_group.health_check.matcher", "%s has the range %s, which ends before it begins", quote(check.GetMatcher()), r)
+		}
 	}
 }

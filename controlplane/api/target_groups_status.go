@@ -48,7 +48,7 @@ func (k *kernel) targetHealth(ctx context.Context, text string) ([]*pb.TargetHea
 	probed := k.probed(ctx, group.Name, used)
 	health := make([]*pb.TargetHealth, len(targets))
 	for n, message := range targetMessages(targets) {
-		switch known := probed[targets[n]]; {
+		switch known := probed[targets[n].AddrPort]; {
 		case !used:
 			health[n] = &pb.TargetHealth{State: pb.TargetHealth_UNUSED, Reason: reasonNotInUse,
 				Description: "no listener uses the target group"}

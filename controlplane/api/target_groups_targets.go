@@ -30,8 +30,22 @@ func (s *loadBalancers) DeregisterTargets(ctx context.Context, req *pb.Deregiste
 	return &pb.DeregisterTargetsResponse{Targets: targets}, err
 }
 
+// registration is a target of a group.
+type registration struct {
+	netip.AddrPort
+	// weight is its share; noWeight in a request that gives none.
+	weight int32
+}
+
+const (
+	noWeight      int32 = -1
+	defaultWeight int32 = 1
+)
+
+func (r registration) compare(o registration) int { return r.AddrPort.Compare(o.AddrPort) }
+
 // editTargets makes a group's new list of targets out of the present one and those in the request.
-type editTargets func(ctx context.Context, c *change, group *pb.TargetGroup, have, asked []netip.AddrPort) ([]netip.AddrPort, error)
+type editTargets func(ctx context.Context, c *change, group *pb.TargetGroup, have, asked []registration) ([]registration, error)
 
 // changeTargets writes a group's list of targets and its count in one transaction.
 func (k *kernel) changeTargets(ctx context.Context, text string, asked []*pb.Target, edit editTargets) ([]*pb.Target, error) {
@@ -72,7 +86,7 @@ func (k *kernel) changeTargets(ctx context.Context, text string, asked []*pb.Tar
 }
 
 // targets gives the registered targets of a group, in order.
-func (k *kernel) targets(ctx context.Context, group string) ([]netip.AddrPort, error) {
+func (k *kernel) targets(ctx context.Context, group string) ([]registration, error) {
 	stored, err := resource.Targets.Get(ctx, k.store, group)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -89,8 +103,8 @@ func (k *kernel) targets(ctx context.Context, group string) ([]netip.AddrPort, e
 }
 
 // readTargets checks targets as they are written and fills in the group's port.
-func readTargets(targets []*pb.Target, port int32, wrong *apierr.Violations) []netip.AddrPort {
-	read := make([]netip.AddrPort, 0, len(targets))
+func readTargets(targets []*pb.Target, port int32, wrong *apierr.Violations) []registration {
+	read := make([]registration, 0, len(targets))
 	seen := make(map[netip.AddrPort]int, len(targets))
 	for n, target := range targets {
 		addr, refusal := targetAddress(target.GetIpAddress())
@@ -109,45 +123,67 @@ func readTargets(targets []*pb.Target, port int32, wrong *apierr.Violations) []n
 			continue
 		}
 		seen[t] = n
-		read = append(read, t)
+		weight := noWeight
+		if target.Weight != nil {
+			weight = target.GetWeight()
+		}
+		read = append(read, registration{AddrPort: t, weight: weight})
 	}
 	return read
 }
 
-func addTargets(ctx context.Context, c *change, group *pb.TargetGroup, have, asked []netip.AddrPort) ([]netip.AddrPort, error) {
+func addTargets(ctx context.Context, c *change, group *pb.TargetGroup, have, asked []registration) ([]registration, error) {
 	if c.wrong.Len() > 0 {
 		return nil, errViolations
 	}
 	if err := c.refuseLoops(ctx, group.GetVpc(), asked); err != nil {
 		return nil, err
 	}
-	after := append(slices.Clone(have), asked...)
-	slices.SortFunc(after, netip.AddrPort.Compare)
-	after = slices.Compact(after)
+	after := slices.Clone(have)
+	for _, target := range asked {
+		n, registered := slices.BinarySearchFunc(after, target, registration.compare)
+		switch {
+		case !registered:
+			target.weight = weightOr(target.weight, defaultWeight)
+			after = slices.Insert(after, n, target)
+		default:
+			after[n].weight = weightOr(target.weight, after[n].weight)
+		}
+	}
 	if len(after) > maxTargets {
 		return nil, quotaExceeded("targets per target group", maxTargets, group.GetName())
 	}
 	return after, nil
 }
 
-func dropTargets(_ context.Context, c *change, _ *pb.TargetGroup, have, asked []netip.AddrPort) ([]netip.AddrPort, error) {
+// weightOr gives the weight, or what stands for one that was not given.
+func weightOr(weight, unset int32) int32 {
+	if weight == noWeight {
+		return unset
+	}
+	return weight
+}
+
+func dropTargets(_ context.Context, c *change, _ *pb.TargetGroup, have, asked []registration) ([]registration, error) {
 	if c.wrong.Len() > 0 {
 		return nil, errViolations
 	}
 	drop := make(map[netip.AddrPort]bool, len(asked))
 	for _, target := range asked {
-		if _, registered := slices.BinarySearchFunc(have, target, netip.AddrPort.Compare); !registered {
+		if _, registered := slices.BinarySearchFunc(have, target, registration.compare); !registered {
 			return nil, apierr.NotFound("target", target.String())
 		}
-		drop[target] = true
+		drop[target.AddrPort] = true
 	}
-	return slices.DeleteFunc(slices.Clone(have), func(t netip.AddrPort) bool { return drop[t] }), nil
+	return slices.DeleteFunc(slices.Clone(have), func(t registration) bool { return drop[t.AddrPort] }), nil
 }
 
-func targetMessages(targets []netip.AddrPort) []*pb.Target {
+func targetMessages(targets []registration) []*pb.Target {
 	messages := make([]*pb.Target, len(targets))
 	for n, t := range targets {
-		messages[n] = &pb.Target{IpAddress: t.Addr().String(), Port: int32(t.Port())}
+		messages[n] = &pb.Target{
+			IpAddress: t.Addr().String(), Port: int32(t.Port()), Weight: new(weightOr(t.weight, defaultWeight)),
+		}
 	}
 	return messages
 }

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"fmt"
+	"math"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +27,9 @@ func TestTargetGroupDefaults(t *testing.T) {
 		HealthCheck: &pb.HealthCheck{
 			Protocol: pb.HealthCheck_TCP, Interval: seconds(30), Timeout: seconds(10), HealthyThreshold: 5, UnhealthyThreshold: 2,
 		},
-		FailOpen: new(true), State: pb.TargetGroup_PENDING,
+		FailOpen: new(true), CrossZone: new(false), Stickiness: pb.TargetGroup_NONE,
+		SlowStart: seconds(0), DeregistrationDelay: seconds(300), ConnectionTermination: new(false), UnhealthyConnectionTermination: new(true),
+		ProxyProtocolV2: new(false), ProxyProtocolV2HealthChecks: new(false), State: pb.TargetGroup_PENDING,
 		Etag: group.GetEtag(), CreateTime: group.GetCreateTime(), UpdateTime: group.GetUpdateTime(),
 	}
 	if !proto.Equal(group, want) {
@@ -52,6 +56,20 @@ func TestHealthCheckRules(t *testing.T) {
 	}{
 		{"OK short interval alone", &pb.HealthCheck{Interval: seconds(5)}, 5 * time.Second, ""},
 		{"OK equal", &pb.HealthCheck{Interval: seconds(20), Timeout: seconds(20)}, 20 * time.Second, ""},
+		{"OK HTTP", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP}, 6 * time.Second, ""},
+		{"OK HTTPS", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTPS, Path: "/health?full=1", Matcher: "200,204-299,401"}, 10 * time.Second, ""},
+		{"bad protocol", &pb.HealthCheck{Protocol: 9}, 0, "target_group.health_check.protocol"},
+		{"bad path of TCP", &pb.HealthCheck{Path: "/"}, 0, "target_group.health_check.path"},
+		{"bad matcher of TCP", &pb.HealthCheck{Matcher: "200"}, 0, "target_group.health_check.matcher"},
+		{"bad path", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Path: "health"}, 0, "target_group.health_check.path"},
+		{"bad URL for path", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Path: "http://10.0.0.1/"}, 0, "target_group.health_check.path"},
+		{"bad user for path", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Path: "@10.0.0.1/"}, 0, "target_group.health_check.path"},
+		{"bad path with header", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Path: "/ HTTP/1.1\r\nHost: x"}, 0, "target_group.health_check.path"},
+		{"bad path length", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Path: "/" + strings.Repeat("a", 1024)}, 0, "target_group.health_check.path"},
+		{"bad matcher", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Matcher: "199"}, 0, "target_group.health_check.matcher"},
+		{"bad matcher", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Matcher: "200-600"}, 0, "target_group.health_check.matcher"},
+		{"bad matcher", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Matcher: "2xx"}, 0, "target_group.health_check.matcher"},
+		{"bad range", &pb.HealthCheck{Protocol: pb.HealthCheck_HTTP, Matcher: "200,399-300"}, 0, "target_group.health_check.matcher"},
 		{"OK port", &pb.HealthCheck{Port: 9090}, 10 * time.Second, ""},
 		{"bad timeout over interval", &pb.HealthCheck{Interval: seconds(20), Timeout: seconds(21)}, 0, "target_group.health_check.timeout"},
 		{"bad timeout over default interval", &pb.HealthCheck{Timeout: seconds(31)}, 0, "target_group.health_check.timeout"},
@@ -91,8 +109,18 @@ func (s *shop) deregister(group string, targets ...*pb.Target) ([]*pb.Target, er
 
 func at(address string, port int32) *pb.Target { return &pb.Target{IpAddress: address, Port: port} }
 
+func weighing(weight int32, target *pb.Target) *pb.Target {
+	target.Weight = new(weight)
+	return target
+}
+
 func (s *shop) wantTargets(got []*pb.Target, want ...*pb.Target) {
 	s.t.Helper()
+	for _, target := range want {
+		if target.Weight == nil {
+			target.Weight = new(int32(1))
+		}
+	}
 	if !proto.Equal(&pb.RegisterTargetsRequest{Targets: got}, &pb.RegisterTargetsRequest{Targets: want}) {
 		s.t.Errorf("targets %v, want %v", got, want)
 	}
@@ -120,6 +148,59 @@ func TestRegisterAndDeregister(t *testing.T) {
 	got, err = s.deregister("targetGroups/orders", at("192.168.7.9", 0))
 	must(t, err)
 	s.wantTargets(got)
+}
+
+func TestWeights(t *testing.T) {
+	s := newShop(t)
+	s.targetGroup("orders", "vpcs/partner")
+	got, err := s.register("targetGroups/orders", weighing(0, at("192.168.7.10", 0)), weighing(999, at("192.168.7.11", 0)))
+	must(t, err)
+	s.wantTargets(got, weighing(0, at("192.168.7.10", 8080)), weighing(999, at("192.168.7.11", 8080)))
+	got, err = s.register("targetGroups/orders", at("192.168.7.10", 0), weighing(5, at("192.168.7.11", 0)))
+	must(t, err)
+	s.wantTargets(got, weighing(0, at("192.168.7.10", 8080)), weighing(5, at("192.168.7.11", 8080)))
+	for _, weight := range []int32{-1, 1000, math.MaxInt32} {
+		_, err = s.register("targetGroups/orders", weighing(weight, at("192.168.7.10", 0)))
+		wantField(t, err, "targets[0].weight")
+	}
+}
+
+func TestAttributeRules(t *testing.T) {
+	s := newShop(t)
+	s.targetGroup("orders", "vpcs/partner")
+	for _, tt := range []struct {
+		name  string
+		group *pb.TargetGroup
+		field string
+	}{
+		{"OK slow start", &pb.TargetGroup{SlowStart: seconds(30)}, ""},
+		{"OK no slow start", &pb.TargetGroup{SlowStart: seconds(0)}, ""},
+		{"bad slow start", &pb.TargetGroup{SlowStart: seconds(29)}, "target_group.slow_start"},
+		{"bad slow start", &pb.TargetGroup{SlowStart: seconds(901)}, "target_group.slow_start"},
+		{"OK delay", &pb.TargetGroup{DeregistrationDelay: seconds(0)}, ""},
+		{"OK delay", &pb.TargetGroup{DeregistrationDelay: seconds(3600)}, ""},
+		{"bad delay", &pb.TargetGroup{DeregistrationDelay: seconds(3601)}, "target_group.deregistration_delay"},
+		{"bad delay", &pb.TargetGroup{DeregistrationDelay: seconds(-1)}, "target_group.deregistration_delay"},
+		{"OK sticky", &pb.TargetGroup{Stickiness: pb.TargetGroup_SOURCE_IP}, ""},
+		{"bad stickiness", &pb.TargetGroup{Stickiness: 3}, "target_group.stickiness"},
+		{"bad header in checks alone", &pb.TargetGroup{ProxyProtocolV2HealthChecks: new(true)}, "target_group.proxy_protocol_v2_health_checks"},
+		{"OK header in checks", &pb.TargetGroup{ProxyProtocolV2: new(true), ProxyProtocolV2HealthChecks: new(true)}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.group.Name = "targetGroups/orders"
+			after, err := s.lbs.UpdateTargetGroup(s.ctx, &pb.UpdateTargetGroupRequest{TargetGroup: tt.group})
+			if tt.field != "" {
+				wantField(t, err, tt.field)
+				return
+			}
+			must(t, err)
+			kept, err := s.lbs.GetTargetGroup(s.ctx, &pb.GetTargetGroupRequest{Name: tt.group.GetName()})
+			must(t, err)
+			if !proto.Equal(after, kept) {
+				t.Errorf("answered %v, kept %v", after, kept)
+			}
+		})
+	}
 }
 
 func TestRegisterTargetsRules(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -33,24 +34,23 @@ func (c *compiler) targetGroups() {
 		if err != nil {
 			return fmt.Errorf("health_check: %w", err)
 		}
-		targets, err := targets(registered[name], m.GetPort())
+		targets, err := c.targets(d, registered[name], m.GetPort())
 		if err != nil {
 			return err
 		}
+		group := spec.TargetGroup{Name: name, Domain: d.Name, HealthCheck: check, Targets: targets}
+		if err := attributes(&group, m); err != nil {
+			return err
+		}
 		c.groups[name] = d.Name
-		c.out.spec.TargetGroups = append(c.out.spec.TargetGroups, spec.TargetGroup{
-			Name: name, Domain: d.Name, HealthCheck: check,
-			FailOpen:  m.FailOpen == nil || m.GetFailOpen(),
-			CrossZone: true,
-			Targets:   targets,
-		})
+		c.out.spec.TargetGroups = append(c.out.spec.TargetGroups, group)
 		return nil
 	})
 }
 
 // targets reads the targets of a group in the order of their addresses. The gateway has the last word
 // on each address, at every dial.
-func targets(registered []*pb.Target, port int32) ([]spec.Registration, error) {
+func (c *compiler) targets(d *domain, registered []*pb.Target, port int32) ([]spec.Registration, error) {
 	read := make([]spec.Registration, 0, len(registered))
 	for _, t := range registered {
 		addr, err := parseAddress(t.GetIpAddress())
@@ -61,31 +61,40 @@ func targets(registered []*pb.Target, port int32) ([]spec.Registration, error) {
 		if err != nil {
 			return nil, fmt.Errorf("target %v: %w", addr, err)
 		}
-		read = append(read, spec.Registration{Target: spec.Target{Address: addr, Port: own}, Weight: 1})
+		weight := 1
+		if t.Weight != nil {
+			weight = int(t.GetWeight())
+		}
+		read = append(read, spec.Registration{
+			Target: spec.Target{Address: addr, Port: own}, Zone: c.zoneOf(d, addr), Weight: weight,
+		})
 	}
 	slices.SortFunc(read, func(a, b spec.Registration) int {
 		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Port, b.Port))
 	})
-	return slices.Compact(read), nil
+	return slices.CompactFunc(read, func(a, b spec.Registration) bool { return a.Target == b.Target }), nil
+}
+
+// zoneOf gives the zone of the subnet of the VPC that an address lies in, or "".
+func (c *compiler) zoneOf(d *domain, addr netip.Addr) string {
+	if !d.prefix.Contains(addr) {
+		return ""
+	}
+	for _, s := range c.subnets {
+		if s.vpc == d.Name && s.prefix.Contains(addr) {
+			return s.zone
+		}
+	}
+	return ""
 }
 
 func healthCheck(m *pb.HealthCheck) (spec.HealthCheck, error) {
 	check := spec.HealthCheck{
-		Protocol:           spec.TCP,
+		Protocol:           checkProtocols[m.GetProtocol()],
 		Interval:           durationOr(m.GetInterval(), 30*time.Second),
 		Timeout:            durationOr(m.GetTimeout(), 10*time.Second),
 		HealthyThreshold:   int(cmp.Or(m.GetHealthyThreshold(), 5)),
 		UnhealthyThreshold: int(cmp.Or(m.GetUnhealthyThreshold(), 2)),
-	}
-	switch {
-	case m.GetProtocol() != pb.HealthCheck_TCP && m.GetProtocol() != pb.HealthCheck_PROTOCOL_UNSPECIFIED:
-		return check, fmt.Errorf("protocol %v is not known", m.GetProtocol())
-	case check.Interval < time.Second || check.Interval > 300*time.Second:
-		return check, fmt.Errorf("interval %v is out of range", check.Interval)
-	case check.Timeout <= 0 || check.Timeout > 120*time.Second:
-		return check, fmt.Errorf("timeout %v is out of range", check.Timeout)
-	case !inRun(check.HealthyThreshold) || !inRun(check.UnhealthyThreshold):
-		return check, errors.New("a threshold is out of range")
 	}
 	if m.GetPort() != 0 {
 		port, err := parsePort(m.GetPort())
@@ -94,10 +103,8 @@ func healthCheck(m *pb.HealthCheck) (spec.HealthCheck, error) {
 		}
 		check.Port = port
 	}
-	return check, nil
+	return check, checkRequest(&check, m)
 }
-
-func inRun(n int) bool { return n >= spec.MinHealthyRun && n <= spec.MaxHealthyRun }
 
 func durationOr(d *durationpb.Duration, unset time.Duration) time.Duration {
 	if d == nil {

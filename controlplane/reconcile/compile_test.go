@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -346,10 +347,46 @@ func TestDeletingIsLeftOut(t *testing.T) {
 	}
 }
 
+func TestCompileTargetGroup(t *testing.T) {
+	w := shop()
+	group := account("targetGroups/orders")
+	for _, v := range w.targetGroups {
+		if v.Name != group {
+			continue
+		}
+		m := v.Value
+		m.HealthCheck = &pb.HealthCheck{Protocol: pb.HealthCheck_HTTPS, Path: "/up", Matcher: "200,300-399"}
+		m.FailOpen, m.CrossZone, m.Stickiness = new(false), new(true), pb.TargetGroup_SOURCE_IP
+		m.SlowStart, m.DeregistrationDelay = durationpb.New(time.Minute), durationpb.New(0)
+		m.ConnectionTermination, m.UnhealthyConnectionTermination = new(true), new(false)
+		m.ProxyProtocolV2, m.ProxyProtocolV2HealthChecks = new(true), new(true)
+	}
+	inside := strings.TrimSuffix(w.subnets[0].Value.GetCidrBlock(), "0/24") + "77"
+	vpc := w.subnets[0].Name[:strings.Index(w.subnets[0].Name, "/subnets/")]
+	w.targetGroups[0].Value.Vpc = vpc
+	w.targets[0].Value.Targets = []*pb.Target{{IpAddress: inside, Weight: new(int32(0))}, {IpAddress: "192.168.0.9", Weight: new(int32(7))}}
+	want := spec.TargetGroup{
+		Name: group, Domain: vpc,
+		HealthCheck: spec.HealthCheck{
+			Protocol: spec.HTTPS, Interval: 30e9, Timeout: 10e9, HealthyThreshold: 5, UnhealthyThreshold: 2,
+			Path: "/up", Codes: []spec.CodeRange{{First: 200, Last: 200}, {First: 300, Last: 399}},
+		},
+		CrossZone: true, Sticky: true, SlowStart: time.Minute, DeregistrationReset: true, ProxyProtocol: true, ProxyProtocolChecks: true,
+		Targets: []spec.Registration{
+			{Target: spec.Target{Address: netip.MustParseAddr(inside), Port: 8080}, Zone: w.subnets[0].Value.GetAvailabilityZone()},
+			{Target: spec.Target{Address: netip.MustParseAddr("192.168.0.9"), Port: 8080}, Weight: 7},
+		},
+	}
+	got := w.compile(t).spec.TargetGroups[0]
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("target group (-want +got):\n%s", diff)
+	}
+}
+
 func TestDefaultsOfServices(t *testing.T) {
 	r := shop().compile(t)
 	want := spec.TargetGroup{
-		Name: account("targetGroups/orders"), Domain: account("vpcs/partner"), FailOpen: true, CrossZone: true,
+		Name: account("targetGroups/orders"), Domain: account("vpcs/partner"), FailOpen: true, DeregistrationDelay: 300 * time.Second, UnhealthyReset: true,
 		HealthCheck: spec.HealthCheck{Protocol: spec.TCP, Interval: 30e9, Timeout: 10e9, HealthyThreshold: 5, UnhealthyThreshold: 2},
 		Targets: []spec.Registration{
 			{Target: spec.Target{Address: netip.MustParseAddr("10.9.9.8"), Port: 8080}, Weight: 1},

@@ -12,6 +12,7 @@ var targetStates = map[spec.TargetState]pb.TargetHealth_State{
 	spec.TargetHealthy:   pb.TargetHealth_HEALTHY,
 	spec.TargetUnhealthy: pb.TargetHealth_UNHEALTHY,
 	spec.TargetUnused:    pb.TargetHealth_UNUSED,
+	spec.TargetDraining:  pb.TargetHealth_DRAINING,
 }
 
 // TargetHealth gives the health of a target group's targets as the gateway last probed them. It

@@ -18,17 +18,19 @@ func (v *validation) targetGroups(g *Gateway) error {
 		if !v.domains[tg.Domain] {
 			return fmt.Errorf("target group %q: domain %q does not exist", tg.Name, tg.Domain)
 		}
-		if err := tg.HealthCheck.validate(); err != nil {
+		if err := tg.HealthCheck.Validate(); err != nil {
 			return fmt.Errorf("target group %q: health check: %w", tg.Name, err)
 		}
-		if err := tg.validateMembers(); err != nil {
+		if err := tg.Validate(); err != nil {
 			return fmt.Errorf("target group %q: %w", tg.Name, err)
 		}
 	}
 	return nil
 }
 
-func (tg *TargetGroup) validateMembers() error {
+// Validate reports the first attribute or target of the group that is out of range. It does not look at
+// the health check and at names.
+func (tg *TargetGroup) Validate() error {
 	if tg.SlowStart != 0 && (tg.SlowStart < MinSlowStart || tg.SlowStart > MaxSlowStart) {
 		return fmt.Errorf("slow start %v is neither zero nor in %v to %v", tg.SlowStart, MinSlowStart, MaxSlowStart)
 	}
@@ -48,7 +50,8 @@ func (tg *TargetGroup) validateMembers() error {
 	return nil
 }
 
-func (h *HealthCheck) validate() error {
+// Validate reports the first thing of the health check that is out of range.
+func (h *HealthCheck) Validate() error {
 	switch {
 	case h.Protocol != TCP && h.Protocol != HTTP && h.Protocol != HTTPS:
 		return fmt.Errorf("protocol %q is not known", h.Protocol)

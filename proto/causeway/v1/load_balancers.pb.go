@@ -198,6 +198,59 @@ func (Listener_State) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{1, 1}
 }
 
+// What makes a consumer return to the same target.
+type TargetGroup_Stickiness int32
+
+const (
+	// NONE.
+	TargetGroup_STICKINESS_UNSPECIFIED TargetGroup_Stickiness = 0
+	// Nothing: each connection goes where its hash falls.
+	TargetGroup_NONE TargetGroup_Stickiness = 1
+	// Its address: all its connections go to one target as long as that is healthy.
+	TargetGroup_SOURCE_IP TargetGroup_Stickiness = 2
+)
+
+// Enum value maps for TargetGroup_Stickiness.
+var (
+	TargetGroup_Stickiness_name = map[int32]string{
+		0: "STICKINESS_UNSPECIFIED",
+		1: "NONE",
+		2: "SOURCE_IP",
+	}
+	TargetGroup_Stickiness_value = map[string]int32{
+		"STICKINESS_UNSPECIFIED": 0,
+		"NONE":                   1,
+		"SOURCE_IP":              2,
+	}
+)
+
+func (x TargetGroup_Stickiness) Enum() *TargetGroup_Stickiness {
+	p := new(TargetGroup_Stickiness)
+	*p = x
+	return p
+}
+
+func (x TargetGroup_Stickiness) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TargetGroup_Stickiness) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_load_balancers_proto_enumTypes[3].Descriptor()
+}
+
+func (TargetGroup_Stickiness) Type() protoreflect.EnumType {
+	return &file_causeway_v1_load_balancers_proto_enumTypes[3]
+}
+
+func (x TargetGroup_Stickiness) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TargetGroup_Stickiness.Descriptor instead.
+func (TargetGroup_Stickiness) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // The life of the resource.
 type TargetGroup_State int32
 
@@ -243,11 +296,11 @@ func (x TargetGroup_State) String() string {
 }
 
 func (TargetGroup_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[3].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[4].Descriptor()
 }
 
 func (TargetGroup_State) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[3]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[4]
 }
 
 func (x TargetGroup_State) Number() protoreflect.EnumNumber {
@@ -256,7 +309,7 @@ func (x TargetGroup_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TargetGroup_State.Descriptor instead.
 func (TargetGroup_State) EnumDescriptor() ([]byte, []int) {
-	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{2, 0}
+	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{2, 1}
 }
 
 // How a probe is made.
@@ -267,6 +320,10 @@ const (
 	HealthCheck_PROTOCOL_UNSPECIFIED HealthCheck_Protocol = 0
 	// The target accepts a connection.
 	HealthCheck_TCP HealthCheck_Protocol = 1
+	// The target answers a GET request with a status that matches.
+	HealthCheck_HTTP HealthCheck_Protocol = 2
+	// As HTTP, over TLS 1.2 or later. The target's certificate is not verified.
+	HealthCheck_HTTPS HealthCheck_Protocol = 3
 )
 
 // Enum value maps for HealthCheck_Protocol.
@@ -274,10 +331,14 @@ var (
 	HealthCheck_Protocol_name = map[int32]string{
 		0: "PROTOCOL_UNSPECIFIED",
 		1: "TCP",
+		2: "HTTP",
+		3: "HTTPS",
 	}
 	HealthCheck_Protocol_value = map[string]int32{
 		"PROTOCOL_UNSPECIFIED": 0,
 		"TCP":                  1,
+		"HTTP":                 2,
+		"HTTPS":                3,
 	}
 )
 
@@ -292,11 +353,11 @@ func (x HealthCheck_Protocol) String() string {
 }
 
 func (HealthCheck_Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[4].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[5].Descriptor()
 }
 
 func (HealthCheck_Protocol) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[4]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[5]
 }
 
 func (x HealthCheck_Protocol) Number() protoreflect.EnumNumber {
@@ -322,6 +383,8 @@ const (
 	TargetHealth_UNHEALTHY TargetHealth_State = 3
 	// No listener uses the group.
 	TargetHealth_UNUSED TargetHealth_State = 4
+	// Deregistered; keeps the connections it has for a while.
+	TargetHealth_DRAINING TargetHealth_State = 5
 )
 
 // Enum value maps for TargetHealth_State.
@@ -332,6 +395,7 @@ var (
 		2: "HEALTHY",
 		3: "UNHEALTHY",
 		4: "UNUSED",
+		5: "DRAINING",
 	}
 	TargetHealth_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -339,6 +403,7 @@ var (
 		"HEALTHY":           2,
 		"UNHEALTHY":         3,
 		"UNUSED":            4,
+		"DRAINING":          5,
 	}
 )
 
@@ -353,11 +418,11 @@ func (x TargetHealth_State) String() string {
 }
 
 func (TargetHealth_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[5].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[6].Descriptor()
 }
 
 func (TargetHealth_State) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[5]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[6]
 }
 
 func (x TargetHealth_State) Number() protoreflect.EnumNumber {
@@ -660,6 +725,25 @@ type TargetGroup struct {
 	HealthCheck *HealthCheck `protobuf:"bytes,6,opt,name=health_check,json=healthCheck,proto3" json:"health_check,omitempty"`
 	// Use all targets when none is healthy, as NLB does; true when not given. False resets such connections.
 	FailOpen *bool `protobuf:"varint,7,opt,name=fail_open,json=failOpen,proto3,oneof" json:"fail_open,omitempty"`
+	// Let endpoints use the targets of all availability zones; false when not given, as with NLB. Without
+	// it they use targets in subnets of their own zone and those outside the VPC's subnets.
+	CrossZone *bool `protobuf:"varint,14,opt,name=cross_zone,json=crossZone,proto3,oneof" json:"cross_zone,omitempty"`
+	// What makes a consumer return to the same target; NONE when not given.
+	Stickiness TargetGroup_Stickiness `protobuf:"varint,15,opt,name=stickiness,proto3,enum=causeway.v1.TargetGroup_Stickiness" json:"stickiness,omitempty"`
+	// Time in which the share of a target that has become healthy grows from nothing to its weight: 30s to
+	// 900s, or 0s, the default, for none.
+	SlowStart *durationpb.Duration `protobuf:"bytes,16,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
+	// How long a deregistered target keeps its connections: 0s to 3600s, 300s when not given.
+	DeregistrationDelay *durationpb.Duration `protobuf:"bytes,17,opt,name=deregistration_delay,json=deregistrationDelay,proto3" json:"deregistration_delay,omitempty"`
+	// Reset the connections that are left at the end of the deregistration delay; false when not given.
+	ConnectionTermination *bool `protobuf:"varint,18,opt,name=connection_termination,json=connectionTermination,proto3,oneof" json:"connection_termination,omitempty"`
+	// Reset the connections of a target that becomes unhealthy while another is healthy; true when not given.
+	UnhealthyConnectionTermination *bool `protobuf:"varint,19,opt,name=unhealthy_connection_termination,json=unhealthyConnectionTermination,proto3,oneof" json:"unhealthy_connection_termination,omitempty"`
+	// Begin each connection to a target with a PROXY protocol version 2 header that names the consumer and
+	// the endpoint; false when not given.
+	ProxyProtocolV2 *bool `protobuf:"varint,20,opt,name=proxy_protocol_v2,json=proxyProtocolV2,proto3,oneof" json:"proxy_protocol_v2,omitempty"`
+	// Begin health checks with such a header, of command LOCAL; false when not given.
+	ProxyProtocolV2HealthChecks *bool `protobuf:"varint,21,opt,name=proxy_protocol_v2_health_checks,json=proxyProtocolV2HealthChecks,proto3,oneof" json:"proxy_protocol_v2_health_checks,omitempty"`
 	// How many targets are registered.
 	TargetCount int32 `protobuf:"varint,8,opt,name=target_count,json=targetCount,proto3" json:"target_count,omitempty"`
 	// Where the resource is in its life.
@@ -756,6 +840,62 @@ func (x *TargetGroup) GetFailOpen() bool {
 	return false
 }
 
+func (x *TargetGroup) GetCrossZone() bool {
+	if x != nil && x.CrossZone != nil {
+		return *x.CrossZone
+	}
+	return false
+}
+
+func (x *TargetGroup) GetStickiness() TargetGroup_Stickiness {
+	if x != nil {
+		return x.Stickiness
+	}
+	return TargetGroup_STICKINESS_UNSPECIFIED
+}
+
+func (x *TargetGroup) GetSlowStart() *durationpb.Duration {
+	if x != nil {
+		return x.SlowStart
+	}
+	return nil
+}
+
+func (x *TargetGroup) GetDeregistrationDelay() *durationpb.Duration {
+	if x != nil {
+		return x.DeregistrationDelay
+	}
+	return nil
+}
+
+func (x *TargetGroup) GetConnectionTermination() bool {
+	if x != nil && x.ConnectionTermination != nil {
+		return *x.ConnectionTermination
+	}
+	return false
+}
+
+func (x *TargetGroup) GetUnhealthyConnectionTermination() bool {
+	if x != nil && x.UnhealthyConnectionTermination != nil {
+		return *x.UnhealthyConnectionTermination
+	}
+	return false
+}
+
+func (x *TargetGroup) GetProxyProtocolV2() bool {
+	if x != nil && x.ProxyProtocolV2 != nil {
+		return *x.ProxyProtocolV2
+	}
+	return false
+}
+
+func (x *TargetGroup) GetProxyProtocolV2HealthChecks() bool {
+	if x != nil && x.ProxyProtocolV2HealthChecks != nil {
+		return *x.ProxyProtocolV2HealthChecks
+	}
+	return false
+}
+
 func (x *TargetGroup) GetTargetCount() int32 {
 	if x != nil {
 		return x.TargetCount
@@ -807,14 +947,21 @@ type HealthCheck struct {
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// Time between probes of one target: 5s to 300s, 30s when not given.
 	Interval *durationpb.Duration `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
-	// A probe without answer for this long has failed: 2s to 120s, 10s when not given.
+	// A probe without answer for this long has failed: 2s to 120s; when not given 6s for HTTP and 10s
+	// otherwise, or the interval where that is shorter.
 	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Successes in a row that make an unhealthy target healthy: 2 to 10, 5 when not given.
 	HealthyThreshold int32 `protobuf:"varint,5,opt,name=healthy_threshold,json=healthyThreshold,proto3" json:"healthy_threshold,omitempty"`
 	// Failures in a row that make a healthy target unhealthy: 2 to 10, 2 when not given.
 	UnhealthyThreshold int32 `protobuf:"varint,6,opt,name=unhealthy_threshold,json=unhealthyThreshold,proto3" json:"unhealthy_threshold,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What HTTP and HTTPS probes request: a slash and visible ASCII characters, with the query if there
+	// is one; / when not given.
+	Path string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
+	// Status codes that mean success for HTTP and HTTPS probes, 200 to 599: codes and ranges, such as
+	// 200,300-399; 200-399 when not given.
+	Matcher       string `protobuf:"bytes,8,opt,name=matcher,proto3" json:"matcher,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HealthCheck) Reset() {
@@ -889,6 +1036,20 @@ func (x *HealthCheck) GetUnhealthyThreshold() int32 {
 	return 0
 }
 
+func (x *HealthCheck) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *HealthCheck) GetMatcher() string {
+	if x != nil {
+		return x.Matcher
+	}
+	return ""
+}
+
 // An address and port that serves connections.
 type Target struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -896,7 +1057,11 @@ type Target struct {
 	// allows.
 	IpAddress string `protobuf:"bytes,1,opt,name=ip_address,json=ipAddress,proto3" json:"ip_address,omitempty"`
 	// Port; the group's when zero.
-	Port          int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Share of connections relative to the group's other targets, 0 to 999; 1 when not given, and what
+	// it was when the target is registered already. With 0 the target takes none as long as another can.
+	// Not looked at when deregistering.
+	Weight        *int32 `protobuf:"varint,3,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,6 +1106,13 @@ func (x *Target) GetIpAddress() string {
 func (x *Target) GetPort() int32 {
 	if x != nil {
 		return x.Port
+	}
+	return 0
+}
+
+func (x *Target) GetWeight() int32 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
 	}
 	return 0
 }
@@ -2487,7 +2659,7 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\tAVAILABLE\x10\x02\x12\f\n" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x04\"\xe4\x05\n" +
+	"\x06FAILED\x10\x04\"\xf2\v\n" +
 	"\vTargetGroup\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -2495,7 +2667,21 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\x03vpc\x18\x04 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x03vpc\x12%\n" +
 	"\x04port\x18\x05 \x01(\x05B\x11\xe0A\x02\xe0A\x05\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01R\x04port\x12@\n" +
 	"\fhealth_check\x18\x06 \x01(\v2\x18.causeway.v1.HealthCheckB\x03\xe0A\x01R\vhealthCheck\x12%\n" +
-	"\tfail_open\x18\a \x01(\bB\x03\xe0A\x01H\x01R\bfailOpen\x88\x01\x01\x12&\n" +
+	"\tfail_open\x18\a \x01(\bB\x03\xe0A\x01H\x01R\bfailOpen\x88\x01\x01\x12'\n" +
+	"\n" +
+	"cross_zone\x18\x0e \x01(\bB\x03\xe0A\x01H\x02R\tcrossZone\x88\x01\x01\x12P\n" +
+	"\n" +
+	"stickiness\x18\x0f \x01(\x0e2#.causeway.v1.TargetGroup.StickinessB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"stickiness\x12J\n" +
+	"\n" +
+	"slow_start\x18\x10 \x01(\v2\x19.google.protobuf.DurationB\x10\xe0A\x01\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x84\a2\x00R\tslowStart\x12^\n" +
+	"\x14deregistration_delay\x18\x11 \x01(\v2\x19.google.protobuf.DurationB\x10\xe0A\x01\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x13deregistrationDelay\x12?\n" +
+	"\x16connection_termination\x18\x12 \x01(\bB\x03\xe0A\x01H\x03R\x15connectionTermination\x88\x01\x01\x12R\n" +
+	" unhealthy_connection_termination\x18\x13 \x01(\bB\x03\xe0A\x01H\x04R\x1eunhealthyConnectionTermination\x88\x01\x01\x124\n" +
+	"\x11proxy_protocol_v2\x18\x14 \x01(\bB\x03\xe0A\x01H\x05R\x0fproxyProtocolV2\x88\x01\x01\x12N\n" +
+	"\x1fproxy_protocol_v2_health_checks\x18\x15 \x01(\bB\x03\xe0A\x01H\x06R\x1bproxyProtocolV2HealthChecks\x88\x01\x01\x12&\n" +
 	"\ftarget_count\x18\b \x01(\x05B\x03\xe0A\x03R\vtargetCount\x129\n" +
 	"\x05state\x18\t \x01(\x0e2\x1e.causeway.v1.TargetGroup.StateB\x03\xe0A\x03R\x05state\x12(\n" +
 	"\rstate_message\x18\n" +
@@ -2504,7 +2690,12 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"T\n" +
+	"updateTime\"A\n" +
+	"\n" +
+	"Stickiness\x12\x1a\n" +
+	"\x16STICKINESS_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04NONE\x10\x01\x12\r\n" +
+	"\tSOURCE_IP\x10\x02\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -2514,7 +2705,12 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\x06FAILED\x10\x04B\x0f\n" +
 	"\r_display_nameB\f\n" +
 	"\n" +
-	"_fail_open\"\xbf\x03\n" +
+	"_fail_openB\r\n" +
+	"\v_cross_zoneB\x19\n" +
+	"\x17_connection_terminationB#\n" +
+	"!_unhealthy_connection_terminationB\x14\n" +
+	"\x12_proxy_protocol_v2B\"\n" +
+	" _proxy_protocol_v2_health_checks\"\xf1\x04\n" +
 	"\vHealthCheck\x12J\n" +
 	"\bprotocol\x18\x01 \x01(\x0e2!.causeway.v1.HealthCheck.ProtocolB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\bprotocol\x12\"\n" +
 	"\x04port\x18\x02 \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12I\n" +
@@ -2523,14 +2719,20 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\x11healthy_threshold\x18\x05 \x01(\x05B\x0f\xe0A\x01\xbaH\t\xd8\x01\x01\x1a\x04\x18\n" +
 	"(\x02R\x10healthyThreshold\x12@\n" +
 	"\x13unhealthy_threshold\x18\x06 \x01(\x05B\x0f\xe0A\x01\xbaH\t\xd8\x01\x01\x1a\x04\x18\n" +
-	"(\x02R\x12unhealthyThreshold\"-\n" +
+	"(\x02R\x12unhealthyThreshold\x12-\n" +
+	"\x04path\x18\a \x01(\tB\x19\xe0A\x01\xbaH\x13\xd8\x01\x01r\x0e\x18\x80\b2\t^/[!-~]*$R\x04path\x12l\n" +
+	"\amatcher\x18\b \x01(\tBR\xe0A\x01\xbaHL\xd8\x01\x01rG\x18\x80\x022B^[2-5][0-9]{2}(-[2-5][0-9]{2})?(,[2-5][0-9]{2}(-[2-5][0-9]{2})?)*$R\amatcher\"B\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\a\n" +
-	"\x03TCP\x10\x01\"Z\n" +
+	"\x03TCP\x10\x01\x12\b\n" +
+	"\x04HTTP\x10\x02\x12\t\n" +
+	"\x05HTTPS\x10\x03\"\x91\x01\n" +
 	"\x06Target\x12,\n" +
 	"\n" +
 	"ip_address\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\a\xc8\x01\x01r\x02\x18@R\tipAddress\x12\"\n" +
-	"\x04port\x18\x02 \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\"{\n" +
+	"\x04port\x18\x02 \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12*\n" +
+	"\x06weight\x18\x03 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe7\a(\x00H\x00R\x06weight\x88\x01\x01B\t\n" +
+	"\a_weight\"{\n" +
 	"\x16RegisterTargetsRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12=\n" +
 	"\atargets\x18\x02 \x03(\v2\x13.causeway.v1.TargetB\x0e\xe0A\x02\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\atargets\"M\n" +
@@ -2544,21 +2746,22 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\x17ListTargetHealthRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"_\n" +
 	"\x18ListTargetHealthResponse\x12C\n" +
-	"\rtarget_health\x18\x01 \x03(\v2\x19.causeway.v1.TargetHealthB\x03\xe0A\x03R\ftargetHealth\"\xd5\x02\n" +
+	"\rtarget_health\x18\x01 \x03(\v2\x19.causeway.v1.TargetHealthB\x03\xe0A\x03R\ftargetHealth\"\xe3\x02\n" +
 	"\fTargetHealth\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x13.causeway.v1.TargetB\x03\xe0A\x03R\x06target\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.causeway.v1.TargetHealth.StateB\x03\xe0A\x03R\x05state\x12\x1b\n" +
 	"\x06reason\x18\x03 \x01(\tB\x03\xe0A\x03R\x06reason\x12%\n" +
 	"\vdescription\x18\x04 \x01(\tB\x03\xe0A\x03R\vdescription\x12>\n" +
 	"\n" +
-	"since_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tsinceTime\"S\n" +
+	"since_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tsinceTime\"a\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aINITIAL\x10\x01\x12\v\n" +
 	"\aHEALTHY\x10\x02\x12\r\n" +
 	"\tUNHEALTHY\x10\x03\x12\n" +
 	"\n" +
-	"\x06UNUSED\x10\x04\"<\n" +
+	"\x06UNUSED\x10\x04\x12\f\n" +
+	"\bDRAINING\x10\x05\"<\n" +
 	"\x16GetLoadBalancerRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x94\x01\n" +
 	"\x18ListLoadBalancersRequest\x12#\n" +
@@ -2664,129 +2867,133 @@ func file_causeway_v1_load_balancers_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_load_balancers_proto_rawDescData
 }
 
-var file_causeway_v1_load_balancers_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_causeway_v1_load_balancers_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_causeway_v1_load_balancers_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_causeway_v1_load_balancers_proto_goTypes = []any{
 	(LoadBalancer_State)(0),           // 0: causeway.v1.LoadBalancer.State
 	(Listener_Protocol)(0),            // 1: causeway.v1.Listener.Protocol
 	(Listener_State)(0),               // 2: causeway.v1.Listener.State
-	(TargetGroup_State)(0),            // 3: causeway.v1.TargetGroup.State
-	(HealthCheck_Protocol)(0),         // 4: causeway.v1.HealthCheck.Protocol
-	(TargetHealth_State)(0),           // 5: causeway.v1.TargetHealth.State
-	(*LoadBalancer)(nil),              // 6: causeway.v1.LoadBalancer
-	(*Listener)(nil),                  // 7: causeway.v1.Listener
-	(*TargetGroup)(nil),               // 8: causeway.v1.TargetGroup
-	(*HealthCheck)(nil),               // 9: causeway.v1.HealthCheck
-	(*Target)(nil),                    // 10: causeway.v1.Target
-	(*RegisterTargetsRequest)(nil),    // 11: causeway.v1.RegisterTargetsRequest
-	(*RegisterTargetsResponse)(nil),   // 12: causeway.v1.RegisterTargetsResponse
-	(*DeregisterTargetsRequest)(nil),  // 13: causeway.v1.DeregisterTargetsRequest
-	(*DeregisterTargetsResponse)(nil), // 14: causeway.v1.DeregisterTargetsResponse
-	(*ListTargetHealthRequest)(nil),   // 15: causeway.v1.ListTargetHealthRequest
-	(*ListTargetHealthResponse)(nil),  // 16: causeway.v1.ListTargetHealthResponse
-	(*TargetHealth)(nil),              // 17: causeway.v1.TargetHealth
-	(*GetLoadBalancerRequest)(nil),    // 18: causeway.v1.GetLoadBalancerRequest
-	(*ListLoadBalancersRequest)(nil),  // 19: causeway.v1.ListLoadBalancersRequest
-	(*ListLoadBalancersResponse)(nil), // 20: causeway.v1.ListLoadBalancersResponse
-	(*CreateLoadBalancerRequest)(nil), // 21: causeway.v1.CreateLoadBalancerRequest
-	(*UpdateLoadBalancerRequest)(nil), // 22: causeway.v1.UpdateLoadBalancerRequest
-	(*DeleteLoadBalancerRequest)(nil), // 23: causeway.v1.DeleteLoadBalancerRequest
-	(*GetListenerRequest)(nil),        // 24: causeway.v1.GetListenerRequest
-	(*ListListenersRequest)(nil),      // 25: causeway.v1.ListListenersRequest
-	(*ListListenersResponse)(nil),     // 26: causeway.v1.ListListenersResponse
-	(*CreateListenerRequest)(nil),     // 27: causeway.v1.CreateListenerRequest
-	(*UpdateListenerRequest)(nil),     // 28: causeway.v1.UpdateListenerRequest
-	(*DeleteListenerRequest)(nil),     // 29: causeway.v1.DeleteListenerRequest
-	(*GetTargetGroupRequest)(nil),     // 30: causeway.v1.GetTargetGroupRequest
-	(*ListTargetGroupsRequest)(nil),   // 31: causeway.v1.ListTargetGroupsRequest
-	(*ListTargetGroupsResponse)(nil),  // 32: causeway.v1.ListTargetGroupsResponse
-	(*CreateTargetGroupRequest)(nil),  // 33: causeway.v1.CreateTargetGroupRequest
-	(*UpdateTargetGroupRequest)(nil),  // 34: causeway.v1.UpdateTargetGroupRequest
-	(*DeleteTargetGroupRequest)(nil),  // 35: causeway.v1.DeleteTargetGroupRequest
-	(*LoadBalancer_Node)(nil),         // 36: causeway.v1.LoadBalancer.Node
-	(*timestamppb.Timestamp)(nil),     // 37: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 38: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),     // 39: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),             // 40: google.protobuf.Empty
+	(TargetGroup_Stickiness)(0),       // 3: causeway.v1.TargetGroup.Stickiness
+	(TargetGroup_State)(0),            // 4: causeway.v1.TargetGroup.State
+	(HealthCheck_Protocol)(0),         // 5: causeway.v1.HealthCheck.Protocol
+	(TargetHealth_State)(0),           // 6: causeway.v1.TargetHealth.State
+	(*LoadBalancer)(nil),              // 7: causeway.v1.LoadBalancer
+	(*Listener)(nil),                  // 8: causeway.v1.Listener
+	(*TargetGroup)(nil),               // 9: causeway.v1.TargetGroup
+	(*HealthCheck)(nil),               // 10: causeway.v1.HealthCheck
+	(*Target)(nil),                    // 11: causeway.v1.Target
+	(*RegisterTargetsRequest)(nil),    // 12: causeway.v1.RegisterTargetsRequest
+	(*RegisterTargetsResponse)(nil),   // 13: causeway.v1.RegisterTargetsResponse
+	(*DeregisterTargetsRequest)(nil),  // 14: causeway.v1.DeregisterTargetsRequest
+	(*DeregisterTargetsResponse)(nil), // 15: causeway.v1.DeregisterTargetsResponse
+	(*ListTargetHealthRequest)(nil),   // 16: causeway.v1.ListTargetHealthRequest
+	(*ListTargetHealthResponse)(nil),  // 17: causeway.v1.ListTargetHealthResponse
+	(*TargetHealth)(nil),              // 18: causeway.v1.TargetHealth
+	(*GetLoadBalancerRequest)(nil),    // 19: causeway.v1.GetLoadBalancerRequest
+	(*ListLoadBalancersRequest)(nil),  // 20: causeway.v1.ListLoadBalancersRequest
+	(*ListLoadBalancersResponse)(nil), // 21: causeway.v1.ListLoadBalancersResponse
+	(*CreateLoadBalancerRequest)(nil), // 22: causeway.v1.CreateLoadBalancerRequest
+	(*UpdateLoadBalancerRequest)(nil), // 23: causeway.v1.UpdateLoadBalancerRequest
+	(*DeleteLoadBalancerRequest)(nil), // 24: causeway.v1.DeleteLoadBalancerRequest
+	(*GetListenerRequest)(nil),        // 25: causeway.v1.GetListenerRequest
+	(*ListListenersRequest)(nil),      // 26: causeway.v1.ListListenersRequest
+	(*ListListenersResponse)(nil),     // 27: causeway.v1.ListListenersResponse
+	(*CreateListenerRequest)(nil),     // 28: causeway.v1.CreateListenerRequest
+	(*UpdateListenerRequest)(nil),     // 29: causeway.v1.UpdateListenerRequest
+	(*DeleteListenerRequest)(nil),     // 30: causeway.v1.DeleteListenerRequest
+	(*GetTargetGroupRequest)(nil),     // 31: causeway.v1.GetTargetGroupRequest
+	(*ListTargetGroupsRequest)(nil),   // 32: causeway.v1.ListTargetGroupsRequest
+	(*ListTargetGroupsResponse)(nil),  // 33: causeway.v1.ListTargetGroupsResponse
+	(*CreateTargetGroupRequest)(nil),  // 34: causeway.v1.CreateTargetGroupRequest
+	(*UpdateTargetGroupRequest)(nil),  // 35: causeway.v1.UpdateTargetGroupRequest
+	(*DeleteTargetGroupRequest)(nil),  // 36: causeway.v1.DeleteTargetGroupRequest
+	(*LoadBalancer_Node)(nil),         // 37: causeway.v1.LoadBalancer.Node
+	(*timestamppb.Timestamp)(nil),     // 38: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 39: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),     // 40: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),             // 41: google.protobuf.Empty
 }
 var file_causeway_v1_load_balancers_proto_depIdxs = []int32{
-	36, // 0: causeway.v1.LoadBalancer.nodes:type_name -> causeway.v1.LoadBalancer.Node
+	37, // 0: causeway.v1.LoadBalancer.nodes:type_name -> causeway.v1.LoadBalancer.Node
 	0,  // 1: causeway.v1.LoadBalancer.state:type_name -> causeway.v1.LoadBalancer.State
-	37, // 2: causeway.v1.LoadBalancer.create_time:type_name -> google.protobuf.Timestamp
-	37, // 3: causeway.v1.LoadBalancer.update_time:type_name -> google.protobuf.Timestamp
+	38, // 2: causeway.v1.LoadBalancer.create_time:type_name -> google.protobuf.Timestamp
+	38, // 3: causeway.v1.LoadBalancer.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: causeway.v1.Listener.protocol:type_name -> causeway.v1.Listener.Protocol
-	38, // 5: causeway.v1.Listener.idle_timeout:type_name -> google.protobuf.Duration
+	39, // 5: causeway.v1.Listener.idle_timeout:type_name -> google.protobuf.Duration
 	2,  // 6: causeway.v1.Listener.state:type_name -> causeway.v1.Listener.State
-	37, // 7: causeway.v1.Listener.create_time:type_name -> google.protobuf.Timestamp
-	37, // 8: causeway.v1.Listener.update_time:type_name -> google.protobuf.Timestamp
-	9,  // 9: causeway.v1.TargetGroup.health_check:type_name -> causeway.v1.HealthCheck
-	3,  // 10: causeway.v1.TargetGroup.state:type_name -> causeway.v1.TargetGroup.State
-	37, // 11: causeway.v1.TargetGroup.create_time:type_name -> google.protobuf.Timestamp
-	37, // 12: causeway.v1.TargetGroup.update_time:type_name -> google.protobuf.Timestamp
-	4,  // 13: causeway.v1.HealthCheck.protocol:type_name -> causeway.v1.HealthCheck.Protocol
-	38, // 14: causeway.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	38, // 15: causeway.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	10, // 16: causeway.v1.RegisterTargetsRequest.targets:type_name -> causeway.v1.Target
-	10, // 17: causeway.v1.RegisterTargetsResponse.targets:type_name -> causeway.v1.Target
-	10, // 18: causeway.v1.DeregisterTargetsRequest.targets:type_name -> causeway.v1.Target
-	10, // 19: causeway.v1.DeregisterTargetsResponse.targets:type_name -> causeway.v1.Target
-	17, // 20: causeway.v1.ListTargetHealthResponse.target_health:type_name -> causeway.v1.TargetHealth
-	10, // 21: causeway.v1.TargetHealth.target:type_name -> causeway.v1.Target
-	5,  // 22: causeway.v1.TargetHealth.state:type_name -> causeway.v1.TargetHealth.State
-	37, // 23: causeway.v1.TargetHealth.since_time:type_name -> google.protobuf.Timestamp
-	6,  // 24: causeway.v1.ListLoadBalancersResponse.load_balancers:type_name -> causeway.v1.LoadBalancer
-	6,  // 25: causeway.v1.CreateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
-	6,  // 26: causeway.v1.UpdateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
-	39, // 27: causeway.v1.UpdateLoadBalancerRequest.update_mask:type_name -> google.protobuf.FieldMask
-	7,  // 28: causeway.v1.ListListenersResponse.listeners:type_name -> causeway.v1.Listener
-	7,  // 29: causeway.v1.CreateListenerRequest.listener:type_name -> causeway.v1.Listener
-	7,  // 30: causeway.v1.UpdateListenerRequest.listener:type_name -> causeway.v1.Listener
-	39, // 31: causeway.v1.UpdateListenerRequest.update_mask:type_name -> google.protobuf.FieldMask
-	8,  // 32: causeway.v1.ListTargetGroupsResponse.target_groups:type_name -> causeway.v1.TargetGroup
-	8,  // 33: causeway.v1.CreateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
-	8,  // 34: causeway.v1.UpdateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
-	39, // 35: causeway.v1.UpdateTargetGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
-	18, // 36: causeway.v1.LoadBalancers.GetLoadBalancer:input_type -> causeway.v1.GetLoadBalancerRequest
-	19, // 37: causeway.v1.LoadBalancers.ListLoadBalancers:input_type -> causeway.v1.ListLoadBalancersRequest
-	21, // 38: causeway.v1.LoadBalancers.CreateLoadBalancer:input_type -> causeway.v1.CreateLoadBalancerRequest
-	22, // 39: causeway.v1.LoadBalancers.UpdateLoadBalancer:input_type -> causeway.v1.UpdateLoadBalancerRequest
-	23, // 40: causeway.v1.LoadBalancers.DeleteLoadBalancer:input_type -> causeway.v1.DeleteLoadBalancerRequest
-	24, // 41: causeway.v1.LoadBalancers.GetListener:input_type -> causeway.v1.GetListenerRequest
-	25, // 42: causeway.v1.LoadBalancers.ListListeners:input_type -> causeway.v1.ListListenersRequest
-	27, // 43: causeway.v1.LoadBalancers.CreateListener:input_type -> causeway.v1.CreateListenerRequest
-	28, // 44: causeway.v1.LoadBalancers.UpdateListener:input_type -> causeway.v1.UpdateListenerRequest
-	29, // 45: causeway.v1.LoadBalancers.DeleteListener:input_type -> causeway.v1.DeleteListenerRequest
-	30, // 46: causeway.v1.LoadBalancers.GetTargetGroup:input_type -> causeway.v1.GetTargetGroupRequest
-	31, // 47: causeway.v1.LoadBalancers.ListTargetGroups:input_type -> causeway.v1.ListTargetGroupsRequest
-	33, // 48: causeway.v1.LoadBalancers.CreateTargetGroup:input_type -> causeway.v1.CreateTargetGroupRequest
-	34, // 49: causeway.v1.LoadBalancers.UpdateTargetGroup:input_type -> causeway.v1.UpdateTargetGroupRequest
-	35, // 50: causeway.v1.LoadBalancers.DeleteTargetGroup:input_type -> causeway.v1.DeleteTargetGroupRequest
-	11, // 51: causeway.v1.LoadBalancers.RegisterTargets:input_type -> causeway.v1.RegisterTargetsRequest
-	13, // 52: causeway.v1.LoadBalancers.DeregisterTargets:input_type -> causeway.v1.DeregisterTargetsRequest
-	15, // 53: causeway.v1.LoadBalancers.ListTargetHealth:input_type -> causeway.v1.ListTargetHealthRequest
-	6,  // 54: causeway.v1.LoadBalancers.GetLoadBalancer:output_type -> causeway.v1.LoadBalancer
-	20, // 55: causeway.v1.LoadBalancers.ListLoadBalancers:output_type -> causeway.v1.ListLoadBalancersResponse
-	6,  // 56: causeway.v1.LoadBalancers.CreateLoadBalancer:output_type -> causeway.v1.LoadBalancer
-	6,  // 57: causeway.v1.LoadBalancers.UpdateLoadBalancer:output_type -> causeway.v1.LoadBalancer
-	40, // 58: causeway.v1.LoadBalancers.DeleteLoadBalancer:output_type -> google.protobuf.Empty
-	7,  // 59: causeway.v1.LoadBalancers.GetListener:output_type -> causeway.v1.Listener
-	26, // 60: causeway.v1.LoadBalancers.ListListeners:output_type -> causeway.v1.ListListenersResponse
-	7,  // 61: causeway.v1.LoadBalancers.CreateListener:output_type -> causeway.v1.Listener
-	7,  // 62: causeway.v1.LoadBalancers.UpdateListener:output_type -> causeway.v1.Listener
-	40, // 63: causeway.v1.LoadBalancers.DeleteListener:output_type -> google.protobuf.Empty
-	8,  // 64: causeway.v1.LoadBalancers.GetTargetGroup:output_type -> causeway.v1.TargetGroup
-	32, // 65: causeway.v1.LoadBalancers.ListTargetGroups:output_type -> causeway.v1.ListTargetGroupsResponse
-	8,  // 66: causeway.v1.LoadBalancers.CreateTargetGroup:output_type -> causeway.v1.TargetGroup
-	8,  // 67: causeway.v1.LoadBalancers.UpdateTargetGroup:output_type -> causeway.v1.TargetGroup
-	40, // 68: causeway.v1.LoadBalancers.DeleteTargetGroup:output_type -> google.protobuf.Empty
-	12, // 69: causeway.v1.LoadBalancers.RegisterTargets:output_type -> causeway.v1.RegisterTargetsResponse
-	14, // 70: causeway.v1.LoadBalancers.DeregisterTargets:output_type -> causeway.v1.DeregisterTargetsResponse
-	16, // 71: causeway.v1.LoadBalancers.ListTargetHealth:output_type -> causeway.v1.ListTargetHealthResponse
-	54, // [54:72] is the sub-list for method output_type
-	36, // [36:54] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	38, // 7: causeway.v1.Listener.create_time:type_name -> google.protobuf.Timestamp
+	38, // 8: causeway.v1.Listener.update_time:type_name -> google.protobuf.Timestamp
+	10, // 9: causeway.v1.TargetGroup.health_check:type_name -> causeway.v1.HealthCheck
+	3,  // 10: causeway.v1.TargetGroup.stickiness:type_name -> causeway.v1.TargetGroup.Stickiness
+	39, // 11: causeway.v1.TargetGroup.slow_start:type_name -> google.protobuf.Duration
+	39, // 12: causeway.v1.TargetGroup.deregistration_delay:type_name -> google.protobuf.Duration
+	4,  // 13: causeway.v1.TargetGroup.state:type_name -> causeway.v1.TargetGroup.State
+	38, // 14: causeway.v1.TargetGroup.create_time:type_name -> google.protobuf.Timestamp
+	38, // 15: causeway.v1.TargetGroup.update_time:type_name -> google.protobuf.Timestamp
+	5,  // 16: causeway.v1.HealthCheck.protocol:type_name -> causeway.v1.HealthCheck.Protocol
+	39, // 17: causeway.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	39, // 18: causeway.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	11, // 19: causeway.v1.RegisterTargetsRequest.targets:type_name -> causeway.v1.Target
+	11, // 20: causeway.v1.RegisterTargetsResponse.targets:type_name -> causeway.v1.Target
+	11, // 21: causeway.v1.DeregisterTargetsRequest.targets:type_name -> causeway.v1.Target
+	11, // 22: causeway.v1.DeregisterTargetsResponse.targets:type_name -> causeway.v1.Target
+	18, // 23: causeway.v1.ListTargetHealthResponse.target_health:type_name -> causeway.v1.TargetHealth
+	11, // 24: causeway.v1.TargetHealth.target:type_name -> causeway.v1.Target
+	6,  // 25: causeway.v1.TargetHealth.state:type_name -> causeway.v1.TargetHealth.State
+	38, // 26: causeway.v1.TargetHealth.since_time:type_name -> google.protobuf.Timestamp
+	7,  // 27: causeway.v1.ListLoadBalancersResponse.load_balancers:type_name -> causeway.v1.LoadBalancer
+	7,  // 28: causeway.v1.CreateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
+	7,  // 29: causeway.v1.UpdateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
+	40, // 30: causeway.v1.UpdateLoadBalancerRequest.update_mask:type_name -> google.protobuf.FieldMask
+	8,  // 31: causeway.v1.ListListenersResponse.listeners:type_name -> causeway.v1.Listener
+	8,  // 32: causeway.v1.CreateListenerRequest.listener:type_name -> causeway.v1.Listener
+	8,  // 33: causeway.v1.UpdateListenerRequest.listener:type_name -> causeway.v1.Listener
+	40, // 34: causeway.v1.UpdateListenerRequest.update_mask:type_name -> google.protobuf.FieldMask
+	9,  // 35: causeway.v1.ListTargetGroupsResponse.target_groups:type_name -> causeway.v1.TargetGroup
+	9,  // 36: causeway.v1.CreateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
+	9,  // 37: causeway.v1.UpdateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
+	40, // 38: causeway.v1.UpdateTargetGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
+	19, // 39: causeway.v1.LoadBalancers.GetLoadBalancer:input_type -> causeway.v1.GetLoadBalancerRequest
+	20, // 40: causeway.v1.LoadBalancers.ListLoadBalancers:input_type -> causeway.v1.ListLoadBalancersRequest
+	22, // 41: causeway.v1.LoadBalancers.CreateLoadBalancer:input_type -> causeway.v1.CreateLoadBalancerRequest
+	23, // 42: causeway.v1.LoadBalancers.UpdateLoadBalancer:input_type -> causeway.v1.UpdateLoadBalancerRequest
+	24, // 43: causeway.v1.LoadBalancers.DeleteLoadBalancer:input_type -> causeway.v1.DeleteLoadBalancerRequest
+	25, // 44: causeway.v1.LoadBalancers.GetListener:input_type -> causeway.v1.GetListenerRequest
+	26, // 45: causeway.v1.LoadBalancers.ListListeners:input_type -> causeway.v1.ListListenersRequest
+	28, // 46: causeway.v1.LoadBalancers.CreateListener:input_type -> causeway.v1.CreateListenerRequest
+	29, // 47: causeway.v1.LoadBalancers.UpdateListener:input_type -> causeway.v1.UpdateListenerRequest
+	30, // 48: causeway.v1.LoadBalancers.DeleteListener:input_type -> causeway.v1.DeleteListenerRequest
+	31, // 49: causeway.v1.LoadBalancers.GetTargetGroup:input_type -> causeway.v1.GetTargetGroupRequest
+	32, // 50: causeway.v1.LoadBalancers.ListTargetGroups:input_type -> causeway.v1.ListTargetGroupsRequest
+	34, // 51: causeway.v1.LoadBalancers.CreateTargetGroup:input_type -> causeway.v1.CreateTargetGroupRequest
+	35, // 52: causeway.v1.LoadBalancers.UpdateTargetGroup:input_type -> causeway.v1.UpdateTargetGroupRequest
+	36, // 53: causeway.v1.LoadBalancers.DeleteTargetGroup:input_type -> causeway.v1.DeleteTargetGroupRequest
+	12, // 54: causeway.v1.LoadBalancers.RegisterTargets:input_type -> causeway.v1.RegisterTargetsRequest
+	14, // 55: causeway.v1.LoadBalancers.DeregisterTargets:input_type -> causeway.v1.DeregisterTargetsRequest
+	16, // 56: causeway.v1.LoadBalancers.ListTargetHealth:input_type -> causeway.v1.ListTargetHealthRequest
+	7,  // 57: causeway.v1.LoadBalancers.GetLoadBalancer:output_type -> causeway.v1.LoadBalancer
+	21, // 58: causeway.v1.LoadBalancers.ListLoadBalancers:output_type -> causeway.v1.ListLoadBalancersResponse
+	7,  // 59: causeway.v1.LoadBalancers.CreateLoadBalancer:output_type -> causeway.v1.LoadBalancer
+	7,  // 60: causeway.v1.LoadBalancers.UpdateLoadBalancer:output_type -> causeway.v1.LoadBalancer
+	41, // 61: causeway.v1.LoadBalancers.DeleteLoadBalancer:output_type -> google.protobuf.Empty
+	8,  // 62: causeway.v1.LoadBalancers.GetListener:output_type -> causeway.v1.Listener
+	27, // 63: causeway.v1.LoadBalancers.ListListeners:output_type -> causeway.v1.ListListenersResponse
+	8,  // 64: causeway.v1.LoadBalancers.CreateListener:output_type -> causeway.v1.Listener
+	8,  // 65: causeway.v1.LoadBalancers.UpdateListener:output_type -> causeway.v1.Listener
+	41, // 66: causeway.v1.LoadBalancers.DeleteListener:output_type -> google.protobuf.Empty
+	9,  // 67: causeway.v1.LoadBalancers.GetTargetGroup:output_type -> causeway.v1.TargetGroup
+	33, // 68: causeway.v1.LoadBalancers.ListTargetGroups:output_type -> causeway.v1.ListTargetGroupsResponse
+	9,  // 69: causeway.v1.LoadBalancers.CreateTargetGroup:output_type -> causeway.v1.TargetGroup
+	9,  // 70: causeway.v1.LoadBalancers.UpdateTargetGroup:output_type -> causeway.v1.TargetGroup
+	41, // 71: causeway.v1.LoadBalancers.DeleteTargetGroup:output_type -> google.protobuf.Empty
+	13, // 72: causeway.v1.LoadBalancers.RegisterTargets:output_type -> causeway.v1.RegisterTargetsResponse
+	15, // 73: causeway.v1.LoadBalancers.DeregisterTargets:output_type -> causeway.v1.DeregisterTargetsResponse
+	17, // 74: causeway.v1.LoadBalancers.ListTargetHealth:output_type -> causeway.v1.ListTargetHealthResponse
+	57, // [57:75] is the sub-list for method output_type
+	39, // [39:57] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_load_balancers_proto_init() }
@@ -2797,12 +3004,13 @@ func file_causeway_v1_load_balancers_proto_init() {
 	file_causeway_v1_access_proto_init()
 	file_causeway_v1_load_balancers_proto_msgTypes[0].OneofWrappers = []any{}
 	file_causeway_v1_load_balancers_proto_msgTypes[2].OneofWrappers = []any{}
+	file_causeway_v1_load_balancers_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_load_balancers_proto_rawDesc), len(file_causeway_v1_load_balancers_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
