@@ -56,6 +56,7 @@ type Gateway struct {
 	view     atomic.Pointer[view]
 	probes   atomic.Pointer[map[string]*route] // of health checks, by target group
 	refusal  atomic.Pointer[spec.Refusal]
+	lost     *losses
 }
 
 // New returns a Gateway that serves nothing until [Gateway.Run].
@@ -73,8 +74,11 @@ func New(cfg Config) (*Gateway, error) {
 		changed:  make(chan struct{}, 1),
 		applying: make(chan struct{}, 1),
 		served:   newServed(),
+		lost:     newLosses(),
 	}
-	g.pool = balance.NewPool(balance.Config{Probe: g.probe, Changed: g.notify, Random: rand.Float64, Logger: cfg.Logger})
+	g.pool = balance.NewPool(balance.Config{
+		Probe: g.probe, Changed: g.notify, Lost: g.lost.add, Random: rand.Float64, Logger: cfg.Logger,
+	})
 	g.view.Store(&view{spec: &spec.Gateway{}})
 	g.probes.Store(&map[string]*route{})
 	return g, nil
@@ -95,7 +99,7 @@ func (g *Gateway) notify() {
 // Run serves until ctx ends, beginning with the last good spec, and returns nil when all of it is closed. It is to be
 // called once.
 func (g *Gateway) Run(ctx context.Context) error {
-	engine, err := endpoint.NewEngine(endpoint.Config{Logger: g.log})
+	engine, err := endpoint.NewEngine(endpoint.Config{Logger: g.log, OnEnd: g.flowEnded})
 	if err != nil {
 		return fmt.Errorf("run gateway: %w", err)
 	}
@@ -104,6 +108,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	run.Go(func() error { return engine.Run(ctx) })
 	run.Go(func() error { return g.pool.Run(ctx) })
 	run.Go(func() error { return g.maintain(ctx) })
+	run.Go(func() error { return g.resetLost(ctx) })
 	g.applying <- struct{}{}
 	g.serving = ctx
 	g.restore()

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,13 +21,12 @@ type index struct {
 	addresses map[domainAddress]bool
 }
 
-// indexedInterface is a network interface with its endpoint, and the load balancer it uses: the first that has a node in
-// its zone.
+// indexedInterface is a network interface with its endpoint, and the load balancer it uses with its node.
 type indexedInterface struct {
 	spec     spec.NetworkInterface
 	endpoint *spec.Endpoint
 	balancer *spec.LoadBalancer
-	source   netip.Addr
+	node     spec.Node
 }
 
 // domainAddress is an address in a domain; addresses of different domains may be equal.
@@ -51,7 +52,7 @@ func newIndex(s *spec.Gateway) *index {
 		e := &s.Endpoints[i]
 		for _, n := range e.Interfaces {
 			found := &indexedInterface{spec: n, endpoint: e}
-			found.balancer, found.source = balancerIn(n.Zone, e.LoadBalancers, balancers)
+			found.choose(balancers)
 			x.interfaces[n.UID] = found
 		}
 	}
@@ -69,20 +70,35 @@ func newIndex(s *spec.Gateway) *index {
 	return x
 }
 
-func balancerIn(zone string, names []string, balancers map[string]*spec.LoadBalancer) (*spec.LoadBalancer, netip.Addr) {
-	for _, name := range names {
-		for _, n := range balancers[name].Nodes {
-			if n.Zone == zone {
-				return balancers[name], n.Address
+// choose takes one of the service's load balancers for the interface: one that has a node in its zone or, if there is none
+// and the endpoint may cross zones, a node of any zone. Of several it is the one with the highest random weight for the
+// interface, so that the interfaces spread over them, and each keeps its own while the others come and go.
+func (n *indexedInterface) choose(balancers map[string]*spec.LoadBalancer) {
+	var best [sha256.Size]byte
+	consider := func(fits func(zone string) bool) {
+		for _, name := range n.endpoint.LoadBalancers {
+			for _, node := range balancers[name].Nodes {
+				if !fits(node.Zone) {
+					continue
+				}
+				weight := sha256.Sum256([]byte(n.spec.UID + "\x00" + name + "\x00" + node.Zone))
+				if n.balancer == nil || bytes.Compare(weight[:], best[:]) > 0 {
+					n.balancer, n.node, best = balancers[name], node, weight
+				}
 			}
 		}
 	}
-	return nil, netip.Addr{}
+	consider(func(zone string) bool { return zone == n.spec.Zone })
+	if n.balancer == nil && n.endpoint.CrossZone {
+		consider(func(string) bool { return true })
+	}
 }
 
 // missing says why an interface has no service at all, or nothing.
 func (n *indexedInterface) missing() string {
 	switch {
+	case n.balancer == nil && n.endpoint.CrossZone:
+		return "no load balancer of the service has a node"
 	case n.balancer == nil:
 		return fmt.Sprintf("no load balancer of the service has a node in zone %q", n.spec.Zone)
 	case len(n.balancer.Listeners) == 0:

@@ -39,6 +39,8 @@ var (
 	descBudgetUsed       = metric("budget_used_bytes_per_second", "Recent use of the zone budget.", "network_interface", "direction")
 	descBudgetThrottled  = metric("budget_throttled_seconds_total", "Time during which the zone budget made a connection wait.", "network_interface", "direction")
 	descTargets          = metric("targets", "Targets of a target group, by health.", "target_group", "state")
+	descHealthChecks     = metric("target_health_checks_total", "Health checks of a target group's targets, by outcome.", "target_group", "result")
+	descEjections        = metric("targets_ejected_total", "Targets of a target group that became unhealthy because connections failed.", "target_group")
 	descDialsFailed      = metric("target_dials_failed_total", "Connections to targets that could not be made.")
 	descRevision         = metric("spec_revision", "Revision of the spec in force.")
 	descRefused          = metric("spec_refused", "1 if the newest spec was refused, else 0.")
@@ -51,7 +53,7 @@ func (g *Gateway) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descTunnelBytes, descTunnelPackets, descDrops, descPeers, descPeersConnected, descHandshake, descTunnelEndpointUp,
 		descFlowsActive, descFlowsOpened, descFlowsRefused, descFlowsEnded, descInterfaceBytes,
-		descBudgetLimit, descBudgetUsed, descBudgetThrottled, descTargets, descDialsFailed, descRevision, descRefused,
+		descBudgetLimit, descBudgetUsed, descBudgetThrottled, descTargets, descHealthChecks, descEjections, descDialsFailed, descRevision, descRefused,
 	} {
 		out <- d
 	}
@@ -66,6 +68,10 @@ func (g *Gateway) Collect(out chan<- prometheus.Metric) {
 	for _, tg := range v.spec.TargetGroups {
 		if group := g.pool.Group(tg.Name); group != nil {
 			c.targets(tg.Name, group.Status())
+			s := group.Stats()
+			c.counter(descHealthChecks, float64(s.ChecksPassed), tg.Name, "passed")
+			c.counter(descHealthChecks, float64(s.ChecksFailed), tg.Name, "failed")
+			c.counter(descEjections, float64(s.Ejections), tg.Name)
 		}
 	}
 	c.gauge(descRevision, float64(v.spec.Revision))
@@ -184,7 +190,7 @@ func (c collector) targets(group string, list []spec.TargetStatus) {
 	for _, t := range list {
 		count[t.State]++
 	}
-	for _, state := range []spec.TargetState{spec.TargetInitial, spec.TargetHealthy, spec.TargetUnhealthy, spec.TargetUnused} {
+	for _, state := range []spec.TargetState{spec.TargetInitial, spec.TargetHealthy, spec.TargetUnhealthy, spec.TargetUnused, spec.TargetDraining} {
 		c.gauge(descTargets, float64(count[state]), group, string(state))
 	}
 }

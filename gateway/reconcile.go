@@ -95,7 +95,8 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 		for _, l := range n.balancer.Listeners {
 			key := serviceKey{uid, l.Port}
 			keep[key] = true
-			r := g.route(x, n.balancer, n.source)
+			r := g.route(x, n.balancer, n.node.Address)
+			r.zone = n.node.Zone
 			r.group = g.pool.Group(l.TargetGroup)
 			g.setRoute(key, r)
 		}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"causeway/gateway/balance"
 	"causeway/gateway/domain"
 	"causeway/gateway/endpoint"
@@ -31,8 +33,9 @@ type route struct {
 	// provider is the provider's domain, prefixes its VPC's own address ranges.
 	provider *domain.Domain
 	prefixes []netip.Prefix
-	// source is the node's address; invalid when the load balancer has none.
+	// source is the node's address; invalid when the load balancer has none. zone is the node's.
 	source netip.Addr
+	zone   string
 }
 
 // inside reports whether an address is reached through the provider's domain: it belongs to the VPC, or one
@@ -112,23 +115,44 @@ var (
 )
 
 // available reports whether a target could serve a connection now.
-func (s *service) available() bool { return s.route.Load().group.Available() }
+func (s *service) available() bool {
+	r := s.route.Load()
+	return r.group.Available(r.zone)
+}
 
 // Pick implements endpoint.Targets. The flow's number is its nonce: the engine never gives it twice.
 func (s *service) Pick(f endpoint.FlowKey, tried []netip.AddrPort) (endpoint.Target, error) {
-	flow := balance.Flow{Protocol: 6, Source: f.Consumer, Destination: f.Exposure, Nonce: uint32(f.ID)}
-	target, ok := s.route.Load().group.Pick(flow, tried)
+	r := s.route.Load()
+	flow := balance.Flow{Zone: r.zone, Protocol: 6, Source: f.Consumer, Destination: f.Exposure, Nonce: uint32(f.ID)}
+	target, ok := r.group.Pick(flow, tried)
 	if !ok {
 		return endpoint.Target{}, errNoTarget
 	}
-	return endpoint.Target{Addr: target}, nil
+	return endpoint.Target{Addr: target, Group: r.group.Name()}, nil
 }
 
-// Report implements endpoint.Targets.
+// Report implements endpoint.Targets. What the gateway itself lacks is not the target's fault.
 func (s *service) Report(t endpoint.Target, err error) {
-	if err != nil {
-		s.route.Load().group.Failed(t.Addr)
+	group := s.route.Load().group
+	switch {
+	case group.Name() != t.Group: // picked before another group came into force
+	case err == nil:
+		group.Connected(t.Addr)
+	case !lacking(err):
+		group.Failed(t.Addr, err)
 	}
+}
+
+// lacking reports whether a connection could not be made for want of something on the gateway's own side.
+func lacking(err error) bool {
+	for _, e := range []error{
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.EAGAIN, errNode,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Start implements endpoint.Dialer.

@@ -2,51 +2,38 @@ package balance
 
 import (
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"causeway/gateway/spec"
 )
 
-// suspicion is how long a target that refused a connection is chosen only when nothing else is left. It is local and
-// short: health checks decide what is healthy.
-const suspicion = 5 * time.Second
-
-// Group chooses among the targets of one target group. Its methods are safe for concurrent use and take no lock.
+// Group chooses among the targets of one target group. Its methods are safe for concurrent use and, but for the failures
+// that make a target unhealthy, take no lock.
 type Group struct {
 	name string
-	// born is what suspicions are counted from: the monotonic clock keeps them right when the wall clock is set.
+	pool *Pool
+	// born is what suspicions and slow starts are counted from: the monotonic clock keeps them right when the wall clock
+	// is set.
 	born time.Time
 	// view is what Pick reads; replaced whole whenever membership or health changes.
 	view atomic.Pointer[view]
 
+	checksPassed, checksFailed, ejections atomic.Uint64
+
 	// The rest is guarded by Pool.mu.
 	spec    spec.TargetGroup
 	used    bool
+	removed bool // no longer in the spec, kept for what drains
 	members map[spec.Target]*member
 	running int
 	waiting []*member
 }
 
-// view is the immutable outcome of membership and health.
-type view struct {
-	// candidates are the healthy targets, or all of them when none is and the group fails open.
-	candidates []candidate
-	healthy    int
-	status     []spec.TargetStatus
-}
-
-// candidate is a target with what Pick needs of it.
-type candidate struct {
-	addr netip.AddrPort
-	seed uint64
-	// suspectUntil is in nanoseconds since Group.born, shared with the member so that it outlives views.
-	suspectUntil *atomic.Int64
-}
-
 // Flow identifies a connection for [Group.Pick].
 type Flow struct {
+	// Zone is that of the network interface the consumer connected to.
+	Zone string
 	// Protocol is the IP protocol number: 6 for TCP.
 	Protocol uint8
 	// Source is the consumer, Destination the endpoint address and port it connected to.
@@ -56,81 +43,75 @@ type Flow struct {
 	Nonce uint32
 }
 
+// Stats are a group's counters since it was made.
+type Stats struct {
+	// ChecksPassed and ChecksFailed count health checks by their outcome.
+	ChecksPassed, ChecksFailed uint64
+	// Ejections counts targets that became unhealthy because connections failed, before a health check told.
+	Ejections uint64
+}
+
 // Name is the target group's resource name.
 func (g *Group) Name() string { return g.name }
 
-// Available reports whether Pick would find a target for a new connection: a healthy one, or any when the group fails
-// open. It is one atomic load, for use per SYN.
-func (g *Group) Available() bool { return len(g.view.Load().candidates) > 0 }
+// Available reports whether Pick would find a target for a new connection of a zone: a healthy one, or any when the
+// group fails open. It takes no lock, for use per SYN.
+func (g *Group) Available(zone string) bool { return !g.view.Load().choice(zone).empty() }
 
 // Pick returns the target for a connection, leaving out those in tried. The choice is the flow's highest random weight
-// (Thaler and Ravishankar, 1998) among the healthy targets, so that a target that comes or goes moves only its own
-// share. A target reported to [Group.Failed] a moment ago is chosen only when all others were tried. False means that
-// nothing is left.
+// (Thaler and Ravishankar, 1998) among the healthy targets that its zone may use, so that a target that comes or goes
+// or changes its weight moves only the share that it must. In a sticky group a flow's address alone decides. A target
+// reported to [Group.Failed] a moment ago is chosen only when all others were tried, and one without weight when all
+// with weight were. False means that nothing is left.
 func (g *Group) Pick(f Flow, tried []netip.AddrPort) (netip.AddrPort, bool) {
-	var (
-		best, bestSuspect     netip.AddrPort
-		weight, weightSuspect uint64
-		now                   = int64(time.Since(g.born))
-		key                   = f.hash()
-	)
-	for _, c := range g.view.Load().candidates {
-		if slices.Contains(tried, c.addr) {
-			continue
-		}
-		w := mix(key ^ c.seed)
-		if until := c.suspectUntil.Load(); until > now {
-			if !bestSuspect.IsValid() || w > weightSuspect {
-				bestSuspect, weightSuspect = c.addr, w
-			}
-			continue
-		}
-		if !best.IsValid() || w > weight {
-			best, weight = c.addr, w
-		}
+	v := g.view.Load()
+	key := uint64(0)
+	if v.sticky {
+		key = f.sourceHash()
+	} else {
+		key = f.hash()
 	}
-	if best.IsValid() {
-		return best, true
+	now := int64(time.Since(g.born))
+	c := v.choice(f.Zone)
+	if to, ok := c.weighted.pick(key, now, tried); ok {
+		return to, true
 	}
-	return bestSuspect, bestSuspect.IsValid()
+	return c.weightless.pick(key, now, tried)
 }
 
-// Failed notes that a connection to the target could not be made. For 5 seconds others are preferred to it.
-func (g *Group) Failed(target netip.AddrPort) {
-	for _, c := range g.view.Load().candidates {
-		if c.addr == target {
-			c.suspectUntil.Store(int64(time.Since(g.born) + suspicion))
-			return
-		}
-	}
-}
-
-// Status is the health of every target, in the order of the spec. The result is shared: do not change it.
+// Status is the health of every target, in the order of the spec, and then of those that drain. The result is shared: do
+// not change it.
 func (g *Group) Status() []spec.TargetStatus { return g.view.Load().status }
 
 // Healthy is the number of healthy targets.
 func (g *Group) Healthy() int { return g.view.Load().healthy }
 
-// probes reports whether m is still a target of the group and to be probed. Called with Pool.mu held.
-func (g *Group) probes(m *member) bool { return g.used && g.members[m.target] == m }
+// Stats returns the group's counters.
+func (g *Group) Stats() Stats {
+	return Stats{ChecksPassed: g.checksPassed.Load(), ChecksFailed: g.checksFailed.Load(), Ejections: g.ejections.Load()}
+}
 
-// publish computes the view anew. Called with Pool.mu held.
-func (g *Group) publish() {
-	v := &view{status: make([]spec.TargetStatus, 0, len(g.spec.Targets))}
-	var all []candidate
-	for _, t := range g.spec.Targets {
-		m := g.members[t.Target]
-		v.status = append(v.status, m.status())
-		addr := netip.AddrPortFrom(t.Address, t.Port)
-		c := candidate{addr: addr, seed: seedOf(addr), suspectUntil: &m.suspectUntil}
-		all = append(all, c)
-		if m.state == spec.TargetHealthy {
-			v.healthy++
-			v.candidates = append(v.candidates, c)
+// probes reports whether m is still a target of the group and to be probed. Called with Pool.mu held.
+func (g *Group) probes(m *member) bool {
+	return g.used && g.members[m.target] == m && m.state != spec.TargetDraining
+}
+
+// healthyBut counts the healthy members other than m. Called with Pool.mu held.
+func (g *Group) healthyBut(m *member) (n int) {
+	for _, o := range g.members {
+		if o != m && o.state == spec.TargetHealthy {
+			n++
 		}
 	}
-	if v.healthy == 0 && g.spec.FailOpen {
-		v.candidates = all
+	return n
+}
+
+// warmBut reports whether a member other than m is healthy and past its slow start. Called with Pool.mu held.
+func (g *Group) warmBut(m *member, now time.Time) bool {
+	for _, o := range g.members {
+		if o != m && o.state == spec.TargetHealthy && !now.Before(o.warmAt) {
+			return true
+		}
 	}
-	g.view.Store(v)
+	return false
 }

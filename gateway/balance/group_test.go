@@ -43,6 +43,7 @@ func newPool(groups ...spec.TargetGroup) *Pool {
 	return p
 }
 
+// setState sets a target's health by hand.
 func (p *Pool) setState(name string, i int, s spec.TargetState) {
 	g := p.groups[name]
 	g.members[g.spec.Targets[i].Target].state = s
@@ -137,7 +138,7 @@ func TestPickLeavesOutTriedAndSuspects(t *testing.T) {
 		if len(order) != 3 {
 			t.Fatalf("tried %v, want all three targets once", order)
 		}
-		g.Failed(order[0])
+		g.Failed(order[0], errRefused)
 		if got, _ := g.Pick(f, nil); got != order[1] {
 			t.Errorf("with %v suspected: %v, want %v", order[0], got, order[1])
 		}
@@ -160,12 +161,12 @@ func TestAvailable(t *testing.T) {
 			g := p.Group("g")
 			want := failOpen || state == spec.TargetHealthy
 			_, picked := g.Pick(flow(1), nil)
-			if g.Available() != want || picked != want {
-				t.Errorf("fail open %v, state %s: available %v, picked %v, want %v", failOpen, state, g.Available(), picked, want)
+			if g.Available("") != want || picked != want {
+				t.Errorf("fail open %v, state %s: available %v, picked %v, want %v", failOpen, state, g.Available(""), picked, want)
 			}
 		}
 	}
-	if newPool(group("empty", 0, true)).Group("empty").Available() {
+	if newPool(group("empty", 0, true)).Group("empty").Available("") {
 		t.Error("a group without targets is available")
 	}
 }

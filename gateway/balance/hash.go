@@ -13,6 +13,9 @@ func (f Flow) hash() uint64 {
 	return foldAddr(h, f.Destination)
 }
 
+// sourceHash folds the consumer's address alone: all its connections have the same.
+func (f Flow) sourceHash() uint64 { return foldAddr(0, netip.AddrPortFrom(f.Source.Addr(), 0)) }
+
 // seedOf is a target's own constant of the highest-random-weight choice.
 func seedOf(target netip.AddrPort) uint64 { return foldAddr(0x9e3779b97f4a7c15, target) }
 

@@ -4,9 +4,11 @@ import (
 	"container/heap"
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"causeway/gateway/spec"
@@ -31,6 +33,9 @@ type Config struct {
 	Probe Prober
 	// Changed is called, without any lock held, when a target's health changed. Nil is allowed.
 	Changed func()
+	// Lost is called, without any lock held, when the flows of a target are to be reset. It must not block, for it may be
+	// called where a connection failed. Nil is allowed.
+	Lost func(Loss)
 	// Random returns a number in [0, 1); it spreads probes in time.
 	Random func() float64
 	Logger *slog.Logger
@@ -41,6 +46,8 @@ type Config struct {
 type Pool struct {
 	cfg  Config
 	wake chan struct{}
+	// named is a copy of groups for those who only look.
+	named atomic.Pointer[map[string]*Group]
 
 	mu      sync.Mutex
 	groups  map[string]*Group
@@ -54,76 +61,98 @@ func NewPool(cfg Config) *Pool {
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
-	return &Pool{cfg: cfg, wake: make(chan struct{}, 1), groups: map[string]*Group{}}
+	if cfg.Lost == nil {
+		cfg.Lost = func(Loss) {}
+	}
+	p := &Pool{cfg: cfg, wake: make(chan struct{}, 1), groups: map[string]*Group{}}
+	p.named.Store(&map[string]*Group{})
+	return p
 }
 
-// Apply makes groups the ones of the pool, by difference: a target that stays keeps its health. Only groups for which
-// used answers true are probed; targets of the others are in state unused.
+// Apply makes groups the ones of the pool, by difference: a target that stays keeps its health, one that leaves drains
+// for the group's deregistration delay. Only groups for which used answers true are probed; targets of the others are
+// in state unused.
 func (p *Pool) Apply(groups []spec.TargetGroup, used func(name string) bool) {
+	var n news
 	p.mu.Lock()
 	keep := make(map[string]bool, len(groups))
 	for i := range groups {
 		keep[groups[i].Name] = true
-		p.set(&groups[i], used(groups[i].Name))
+		p.set(&groups[i], used(groups[i].Name), &n)
 	}
 	for name, g := range p.groups {
-		if keep[name] {
-			continue
+		if !keep[name] && !g.removed {
+			p.remove(g, &n)
 		}
-		for _, m := range g.members {
-			p.drop(m)
-		}
-		g.used = false
-		g.waiting = nil
-		g.view.Store(&view{})
-		delete(p.groups, name)
 	}
+	p.publishNames()
 	p.mu.Unlock()
+	p.tell(&n)
 	p.kick()
 }
 
-// Group returns the group of that name, or nil. It stays valid, though empty, after the group's removal.
-func (p *Pool) Group(name string) *Group {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.groups[name]
+// Group returns the group of that name, or nil. It stays valid, though empty, after the group's removal. It takes no
+// lock.
+func (p *Pool) Group(name string) *Group { return (*p.named.Load())[name] }
+
+// publishNames is called with mu held.
+func (p *Pool) publishNames() {
+	if !maps.Equal(*p.named.Load(), p.groups) {
+		named := maps.Clone(p.groups)
+		p.named.Store(&named)
+	}
 }
 
 // set creates or updates one group. Called with mu held.
-func (p *Pool) set(want *spec.TargetGroup, used bool) {
+func (p *Pool) set(want *spec.TargetGroup, used bool, n *news) {
 	g := p.groups[want.Name]
 	if g == nil {
-		g = &Group{name: want.Name, born: time.Now(), members: map[spec.Target]*member{}}
+		g = &Group{name: want.Name, pool: p, born: time.Now(), members: map[spec.Target]*member{}}
 		p.groups[want.Name] = g
-	} else if g.used == used && reflect.DeepEqual(&g.spec, want) {
+	} else if g.used == used && !g.removed && reflect.DeepEqual(&g.spec, want) {
 		return
 	}
 	now := time.Now()
+	founders := g.used != used || len(g.spec.Targets) == 0
 	if g.used != used {
 		for _, m := range g.members {
-			m.enter(used, now)
-			p.plan(m, used)
+			if m.state != spec.TargetDraining {
+				m.enter(used, now)
+				m.founder = true
+				p.plan(m, used)
+			}
 		}
 	}
-	g.spec, g.used = *want, used
+	old := g.spec
+	g.spec, g.used, g.removed = *want, used, false
 	keep := make(map[spec.Target]bool, len(want.Targets))
 	for _, r := range want.Targets {
-		t := r.Target
-		keep[t] = true
-		if g.members[t] == nil {
-			m := &member{group: g, target: t, index: -1}
-			m.enter(used, now)
-			g.members[t] = m
-			p.plan(m, used)
-		}
+		keep[r.Target] = true
+		p.register(g, r.Target, founders, now)
 	}
 	for t, m := range g.members {
-		if !keep[t] {
-			p.drop(m)
-			delete(g.members, t)
+		if !keep[t] && m.state != spec.TargetDraining {
+			p.deregister(m, &old, now, n)
 		}
 	}
 	g.publish()
+}
+
+// register makes a target a member, also one that drains. Called with mu held.
+func (p *Pool) register(g *Group, t spec.Target, founder bool, now time.Time) {
+	m := g.members[t]
+	switch {
+	case m == nil:
+		m = &member{group: g, target: t, index: -1}
+		g.members[t] = m
+	case m.state != spec.TargetDraining:
+		return
+	default:
+		p.drop(m)
+	}
+	m.enter(g.used, now)
+	m.founder = founder
+	p.plan(m, g.used)
 }
 
 // plan queues the member's first probe soon, or takes it out of the queue. Called with mu held.
@@ -133,9 +162,13 @@ func (p *Pool) plan(m *member, used bool) {
 		return
 	}
 	if m.index < 0 && m.cancel == nil {
-		m.due = time.Now().Add(time.Duration(p.cfg.Random() * float64(firstSpread)))
+		m.due = p.soon()
 		heap.Push(&p.queue, m)
 	}
+}
+
+func (p *Pool) soon() time.Time {
+	return time.Now().Add(time.Duration(p.cfg.Random() * float64(firstSpread)))
 }
 
 // drop ends the member's probing. Called with mu held.
@@ -163,7 +196,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer timer.Stop()
 	defer p.probes.Wait()
 	for {
-		timer.Reset(p.startDue(ctx))
+		var n news
+		timer.Reset(p.startDue(ctx, &n))
+		p.tell(&n)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -174,7 +209,7 @@ func (p *Pool) Run(ctx context.Context) error {
 }
 
 // startDue starts what is due and returns the time until the next is.
-func (p *Pool) startDue(ctx context.Context) time.Duration {
+func (p *Pool) startDue(ctx context.Context, n *news) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -184,11 +219,14 @@ func (p *Pool) startDue(ctx context.Context) time.Duration {
 			return wait
 		}
 		heap.Pop(&p.queue)
-		if m.group.running >= maxGroupProbes {
+		switch {
+		case m.state == spec.TargetDraining:
+			p.drained(m, n)
+		case m.group.running >= maxGroupProbes:
 			m.group.waiting = append(m.group.waiting, m)
-			continue
+		default:
+			p.start(ctx, m)
 		}
-		p.start(ctx, m)
 	}
 	return time.Hour // the end of a probe or a new target wakes the planner before
 }
@@ -211,34 +249,27 @@ func (p *Pool) start(ctx context.Context, m *member) {
 
 // finish takes the outcome of a probe, unless it was called off, and plans the next.
 func (p *Pool) finish(m *member, begun time.Time, err error, valid bool) {
+	var n news
 	p.mu.Lock()
 	g := m.group
 	p.running--
 	g.running--
 	m.cancel = nil
-	before, changed := m.state, false
 	if g.probes(m) {
-		if valid && !m.stale {
-			changed = m.observe(err, time.Now())
-		}
-		if changed {
+		m.due = p.next(begun, g.spec.HealthCheck.Interval)
+		switch {
+		case m.stale:
+			m.due = p.soon() // it left and came back
+		case valid && m.observe(err, time.Now(), &n):
+			n.changed = true
 			g.publish()
 		}
-		m.due = p.next(begun, g.spec.HealthCheck.Interval)
 		heap.Push(&p.queue, m)
 	}
-	after, addr := m.state, m.probeAddr()
 	p.releaseWaiting(g)
 	p.mu.Unlock()
 	p.kick()
-	if !changed {
-		return
-	}
-	if before != after {
-		p.cfg.Logger.Info("target health changed", "target_group", g.name, "target", addr,
-			"from", string(before), "to", string(after), "error", err)
-	}
-	p.cfg.Changed()
+	p.tell(&n)
 }
 
 // releaseWaiting makes due the first of the members that waited for one of the group's slots. Called with mu held.
@@ -258,31 +289,4 @@ func (p *Pool) releaseWaiting(g *Group) {
 // in step.
 func (p *Pool) next(begun time.Time, interval time.Duration) time.Time {
 	return begun.Add(time.Duration(float64(interval) * (0.95 + 0.1*p.cfg.Random())))
-}
-
-// dueQueue is a heap of members by due time.
-type dueQueue []*member
-
-func (q dueQueue) Len() int           { return len(q) }
-func (q dueQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q dueQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (q *dueQueue) Push(x any) {
-	m := x.(*member)
-	m.index = len(*q)
-	*q = append(*q, m)
-}
-
-// Pop implements heap.Interface.
-func (q *dueQueue) Pop() any {
-	old := *q
-	m := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	m.index = -1
-	return m
 }

@@ -132,12 +132,12 @@ func TestFirstSuccessMakesHealthy(t *testing.T) {
 		p := newNetwork().run(t, nil)
 		p.Apply([]spec.TargetGroup{group("g", 3, false)}, everyGroup)
 		g := p.Group("g")
-		if g.Available() {
+		if g.Available("") {
 			t.Error("available before any probe")
 		}
 		time.Sleep(firstSpread)
 		synctest.Wait()
-		if g.Healthy() != 3 || !g.Available() {
+		if g.Healthy() != 3 || !g.Available("") {
 			t.Errorf("states %v after the first probes", states(g))
 		}
 	})
@@ -197,7 +197,7 @@ func TestApplyKeepsWhatStays(t *testing.T) {
 			t.Errorf("states %v after targets left", got)
 		}
 		p.Apply(nil, everyGroup)
-		if old.Available() {
+		if old.Available("") {
 			t.Error("a removed group is available")
 		}
 		n.mu.Lock()
@@ -242,7 +242,9 @@ func TestApplyAtRandom(t *testing.T) {
 			n.hang = random.IntN(3) == 0
 			n.mu.Unlock()
 			used := random.IntN(4) != 0
-			p.Apply([]spec.TargetGroup{group("g", random.IntN(40), false)}, func(string) bool { return used })
+			g := group("g", random.IntN(40), false)
+			g.DeregistrationDelay = time.Duration(random.IntN(3)) * time.Second
+			p.Apply([]spec.TargetGroup{g}, func(string) bool { return used })
 			time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
 		}
 		n.mu.Lock()

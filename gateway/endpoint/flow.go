@@ -158,6 +158,15 @@ func (f *Flow) Target() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// TargetGroup returns the name of the target's group; empty until it is
+// connected.
+func (f *Flow) TargetGroup() string {
+	if t := f.target.Load(); t != nil {
+		return t.Group
+	}
+	return ""
+}
+
 // Peer returns the name of the peer that owns the consumer's address.
 func (f *Flow) Peer() string { return f.peer }
 
@@ -188,6 +197,7 @@ func (f *Flow) Record() Record {
 		EndpointName:     f.EndpointName(),
 		Via:              f.Via(),
 		Target:           f.Target(),
+		TargetGroup:      f.TargetGroup(),
 		IngressBytes:     f.ingressBytes.Load(),
 		EgressBytes:      f.egressBytes.Load(),
 		Start:            f.start,
@@ -204,8 +214,9 @@ type Record struct {
 	NetworkInterface string
 	EndpointName     string
 	Via              string
-	// Target is zero when none was connected.
-	Target netip.AddrPort
+	// Target is zero when none was connected, and TargetGroup empty.
+	Target      netip.AddrPort
+	TargetGroup string
 	// IngressBytes went from consumer to target, EgressBytes back.
 	IngressBytes uint64
 	EgressBytes  uint64

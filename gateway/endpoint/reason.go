@@ -33,6 +33,8 @@ const (
 	ReasonPeerRemoved
 	// ReasonTargetRemoved: the target was deregistered.
 	ReasonTargetRemoved
+	// ReasonTargetUnhealthy: the target became unhealthy while another was healthy.
+	ReasonTargetUnhealthy
 	// ReasonPolicyChanged: a policy or security group no longer allows the flow.
 	ReasonPolicyChanged
 	// ReasonShutdown: the engine closed.
@@ -75,6 +77,7 @@ var reasonNames = [ReasonCount]string{
 	ReasonPeeringDeleted:       "peering_deleted",
 	ReasonPeerRemoved:          "peer_removed",
 	ReasonTargetRemoved:        "target_removed",
+	ReasonTargetUnhealthy:      "target_unhealthy",
 	ReasonPolicyChanged:        "policy_changed",
 	ReasonShutdown:             "shutdown",
 	ReasonInternal:             "internal",

@@ -13,6 +13,8 @@ type FlowKey struct {
 // Target is a destination picked for a flow.
 type Target struct {
 	Addr netip.AddrPort
+	// Group is the target group's name; the engine only keeps it.
+	Group string
 }
 
 // Targets chooses the target of a flow and learns how the dial went.
