@@ -199,6 +199,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 	switch {
 	case name == "display_name", inside(m, f) && m.verb == "Create" && (name == "name" || name == "etag"):
 		return maybe
+	case strings.Contains(text, "-----"), name == "path" && strings.HasPrefix(text, "/"), name == "alpn_protocols":
+		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them
 	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
 		return maybe // the path is the receiver's
 	case strings.EqualFold(text, requestID), name == "public_key" && len(text) == 44, strings.HasSuffix(name, "_id") && resource.IsID(text):

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"causeway/controlplane/api/apitest"
 	"causeway/controlplane/resource"
 	pb "causeway/proto/causeway/v1"
 )
@@ -107,6 +108,7 @@ var given = map[protoreflect.FullName]func(protoreflect.Message){
 func (w *world) fresh() map[protoreflect.Name]proto.Message {
 	const prod = "accounts/alpha/vpcs/prod"
 	name := new("Fresh")
+	chain, key := apitest.Certificate(w.t, "fresh.example.com")
 	return map[protoreflect.Name]proto.Message{
 		"Account":         &pb.Account{DisplayName: name},
 		"Token":           &pb.Token{DisplayName: name, Role: pb.Token_VIEWER},
@@ -120,9 +122,11 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 			StaticRoutes: []string{"192.168.50.0/24", "192.168.51.0/24"}},
 		"TargetGroup": &pb.TargetGroup{DisplayName: name, Vpc: prod, Port: 8080, FailOpen: new(true), HealthCheck: &pb.HealthCheck{
 			Protocol: pb.HealthCheck_HTTP, Path: "/up", Matcher: "200-299", Interval: durationpb.New(10e9), Timeout: durationpb.New(5e9), HealthyThreshold: 2, UnhealthyThreshold: 2}},
+		"Certificate":  &pb.Certificate{DisplayName: name, CertificateChain: chain, PrivateKey: key},
 		"LoadBalancer": &pb.LoadBalancer{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"}},
-		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TCP, TargetGroup: "accounts/alpha/targetGroups/main",
-			IdleTimeout: durationpb.New(60e9)},
+		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TLS, TargetGroup: "accounts/alpha/targetGroups/main",
+			IdleTimeout: durationpb.New(60e9), Certificates: []string{"accounts/alpha/certificates/main"},
+			MinimumTlsVersion: pb.Listener_TLS_1_3, AlpnProtocols: []string{"h2", "http/1.1"}},
 		"EndpointService": &pb.EndpointService{DisplayName: name, LoadBalancers: []string{"accounts/alpha/loadBalancers/free"}},
 		"Notification":    &pb.Notification{DisplayName: name, Url: receiverURL, Events: []pb.Notification_Event{pb.Notification_CONNECT}},
 		"Endpoint": &pb.Endpoint{DisplayName: name, ServiceName: "accounts/alpha/endpointServices/main",

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"causeway/controlplane/api/apitest"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -61,6 +62,8 @@ func (w *world) settleService(account, vpc, id string, port int32, subnets ...st
 	keep := w.kept(id)
 	w.into(keep, &pb.CreateTargetGroupRequest{Parent: parent, TargetGroupId: id, TargetGroup: &pb.TargetGroup{Vpc: parent + "/vpcs/" + vpc, Port: 8080}})
 	w.into(nil, &pb.RegisterTargetsRequest{Name: parent + "/targetGroups/" + id, Targets: []*pb.Target{{IpAddress: "192.168.7.10"}, {IpAddress: "192.168.7.11"}}})
+	chain, key := apitest.Certificate(w.t, "main.example.com")
+	w.into(keep, &pb.CreateCertificateRequest{Parent: parent, CertificateId: id, Certificate: &pb.Certificate{CertificateChain: chain, PrivateKey: key}})
 	w.into(keep, &pb.CreateLoadBalancerRequest{Parent: parent, LoadBalancerId: id, LoadBalancer: &pb.LoadBalancer{Subnets: subnets}})
 	lb := parent + "/loadBalancers/" + id
 	w.into(keep, &pb.CreateListenerRequest{Parent: lb, ListenerId: id, Listener: &pb.Listener{

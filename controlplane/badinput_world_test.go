@@ -24,6 +24,7 @@ import (
 	"causeway/controlplane"
 	"causeway/controlplane/api"
 	"causeway/controlplane/resource"
+	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
@@ -87,8 +88,10 @@ func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
 // serve runs the server until the test ends. Its rate is out of the way.
 func (w *world) serve(ctx context.Context) {
+	secrets, err := secret.OpenFile(w.path("secrets.key"))
+	must(w.t, err)
 	services, err := api.New(api.Config{
-		Store: w.store, Observer: w, Gateways: w,
+		Store: w.store, Observer: w, Gateways: w, Secrets: secrets,
 		Zones: []api.Zone{{Region: "us-east-1", Name: "us-east-1a"}, {Region: "us-east-1", Name: "us-east-1b"}, {Region: "eu-west-1", Name: "eu-west-1a"}},
 		Now:   func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})

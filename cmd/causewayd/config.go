@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -66,6 +68,7 @@ type storeConfig struct {
 	CA          string   `yaml:"ca"`
 	Certificate string   `yaml:"certificate"`
 	Key         string   `yaml:"key"`
+	SecretsKey  string   `yaml:"secrets_key"`
 }
 
 type httpConfig struct {
@@ -95,6 +98,11 @@ func defaultConfig() config {
 		HTTP:       httpConfig{Listen: "127.0.0.1:7480"},
 		Log:        logConfig{Level: slog.LevelInfo, Format: "text"},
 	}
+}
+
+// secretsKey is the file of the key that seals secrets in the store.
+func (c *config) secretsKey() string {
+	return cmp.Or(c.Store.SecretsKey, filepath.Join(c.DataDir, "secrets.key"))
 }
 
 // loadConfig reads a configuration file. An empty name is the default configuration.

@@ -15,6 +15,7 @@ import (
 	"causeway/controlplane"
 	"causeway/controlplane/api"
 	"causeway/controlplane/reconcile"
+	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
 )
 
@@ -59,15 +60,19 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	cache := store.NewCache(s, c.log, reconcile.Collections()...)
+	secrets, err := secret.OpenFile(c.cfg.secretsKey())
+	if err != nil {
+		return err
+	}
 	reconciler, err := reconcile.New(reconcile.Config{
-		Store: s, Cache: cache, Gateway: c.gateway, Zones: c.zones(),
+		Store: s, Cache: cache, Gateway: c.gateway, Secrets: secrets, Zones: c.zones(),
 		Ports:  reconcile.PortRange(c.cfg.WireGuard.Ports),
 		Logger: c.log,
 	})
 	if err != nil {
 		return err
 	}
-	server, err := c.newServer(ctx, s, reconciler)
+	server, err := c.newServer(ctx, s, secrets, reconciler)
 	if err != nil {
 		return err
 	}
@@ -85,12 +90,12 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	)
 }
 
-func (c *controlPlane) newServer(ctx context.Context, s *store.Store, reconciler *reconcile.Reconciler) (*controlplane.Server, error) {
+func (c *controlPlane) newServer(ctx context.Context, s *store.Store, secrets *secret.Box, reconciler *reconcile.Reconciler) (*controlplane.Server, error) {
 	var zones []api.Zone
 	for _, z := range c.cfg.Zones {
 		zones = append(zones, api.Zone{Region: z.Region, Name: z.Zone})
 	}
-	services, err := api.New(api.Config{Store: s, Zones: zones, Observer: reconciler, Gateways: reconciler})
+	services, err := api.New(api.Config{Store: s, Secrets: secrets, Zones: zones, Observer: reconciler, Gateways: reconciler})
 	if err != nil {
 		return nil, err
 	}

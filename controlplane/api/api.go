@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"causeway/controlplane/notify"
+	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
@@ -44,7 +45,7 @@ type GatewayStatus interface {
 // Zone is an availability zone that a gateway of this installation serves.
 type Zone struct{ Region, Name string }
 
-// Config is what the services work with. Store, Zones and Observer are required.
+// Config is what the services work with. Store, Zones, Observer and Secrets are required.
 type Config struct {
 	Store *store.Store
 	// Zones are those in which subnets can be made.
@@ -52,6 +53,8 @@ type Config struct {
 	Observer Observer
 	// Gateways may be nil: then there are none.
 	Gateways GatewayStatus
+	// Secrets seals what nobody may read in the store. Required.
+	Secrets *secret.Box
 	// Receivers says which addresses the receivers of notifications may have; nil is public ones only.
 	Receivers *notify.Guard
 	// Now replaces time.Now if it is not nil.
@@ -69,6 +72,7 @@ type kernel struct {
 	zones     []Zone
 	observer  Observer
 	gateways  GatewayStatus
+	secrets   *secret.Box
 	receivers *notify.Guard
 	now       func() time.Time
 	random    io.Reader
@@ -78,8 +82,8 @@ type kernel struct {
 // New makes the services.
 func New(cfg Config) (*API, error) {
 	switch {
-	case cfg.Store == nil || cfg.Observer == nil:
-		return nil, errors.New("make api: no store or no observer")
+	case cfg.Store == nil || cfg.Observer == nil || cfg.Secrets == nil:
+		return nil, errors.New("make api: no store, observer or key of secrets")
 	case len(cfg.Zones) == 0:
 		return nil, errors.New("make api: no zones")
 	}
@@ -92,6 +96,7 @@ func New(cfg Config) (*API, error) {
 		zones:     cfg.Zones,
 		observer:  cfg.Observer,
 		gateways:  cfg.Gateways,
+		secrets:   cfg.Secrets,
 		receivers: cfg.Receivers,
 		now:       cfg.Now,
 		random:    cfg.Random,

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,9 +24,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"causeway/controlplane/apierr"
+	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
+
+// sharedSecrets is the key of what is sealed in sharedStore.
+var sharedSecrets *secret.Box
 
 // sharedStore is one embedded store for all tests, which keep apart by their accounts.
 var sharedStore *store.Store
@@ -43,6 +48,9 @@ func runTests(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if sharedStore, err = store.OpenEmbedded(ctx, dir, slog.New(slog.DiscardHandler)); err != nil {
+		panic(err)
+	}
+	if sharedSecrets, err = secret.OpenFile(filepath.Join(dir, "secrets.key")); err != nil {
 		panic(err)
 	}
 	code := m.Run()
@@ -82,7 +90,7 @@ func newLab(t *testing.T) *lab {
 	l := &lab{t: t, a: fmt.Sprintf("a%d", n), b: fmt.Sprintf("b%d", n)}
 	var err error
 	l.api, err = New(Config{
-		Store: sharedStore, Zones: testZones, Observer: l,
+		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets,
 		Now: func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) },
 	})
 	must(t, err)

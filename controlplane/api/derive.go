@@ -17,6 +17,8 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 	switch m := m.(type) {
 	case *pb.Token:
 		m.Secret = "" // what is stored there is its hash
+	case *pb.Certificate:
+		m.PrivateKey = "" // what is stored there is sealed
 	case *pb.Subnet:
 		return k.countAddresses(ctx, m)
 	case *pb.Notification:

@@ -63,6 +63,9 @@ func (c *change) completeListener(ctx context.Context, listener *pb.Listener) er
 	if listener.GetIdleTimeout() == nil {
 		listener.IdleTimeout = durationpb.New(idleTimeoutDefault)
 	}
+	if err := c.completeTLS(ctx, listener); err != nil {
+		return err
+	}
 	spelled := listener.GetTargetGroup()
 	group, err := reference(ctx, c, resource.TargetGroups, "target_group", &listener.TargetGroup)
 	if err != nil {

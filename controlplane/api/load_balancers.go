@@ -20,6 +20,7 @@ type loadBalancers struct {
 // registerServices makes a gRPC server serve what providers publish and consumers connect to.
 func (a *API) registerServices(s grpc.ServiceRegistrar) {
 	pb.RegisterLoadBalancersServer(s, &loadBalancers{kernel: a.kernel})
+	pb.RegisterCertificatesServer(s, &certificates{kernel: a.kernel})
 	pb.RegisterEndpointServicesServer(s, &endpointServices{kernel: a.kernel})
 	pb.RegisterNotificationsServer(s, &notifications{kernel: a.kernel})
 	pb.RegisterEndpointsServer(s, &endpoints{kernel: a.kernel})

@@ -15,6 +15,8 @@ import (
 type options struct {
 	zones []Zone
 	ports PortRange
+	// secrets opens the private keys of certificates.
+	secrets Opener
 }
 
 // Zone is an availability zone that the gateway serves.

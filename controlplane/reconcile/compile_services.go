@@ -150,6 +150,7 @@ func (c *compiler) loadBalancers() {
 // listeners gives the listeners of each load balancer in the order of their ports.
 func (c *compiler) listeners() map[string][]spec.Listener {
 	of := map[string][]spec.Listener{}
+	certificates := c.certificates()
 	each(c, c.in.listeners, func(name string, m *pb.Listener) error {
 		port, err := parsePort(m.GetPort())
 		if err != nil {
@@ -158,8 +159,6 @@ func (c *compiler) listeners() map[string][]spec.Listener {
 		idle := durationOr(m.GetIdleTimeout(), defaultIdleTimeout)
 		lb := resource.Parent(name)
 		switch {
-		case m.GetProtocol() != pb.Listener_TCP:
-			return fmt.Errorf("protocol %v is not known", m.GetProtocol())
 		case idle < spec.MinIdleTimeout || idle > spec.MaxIdleTimeout:
 			return fmt.Errorf("idle_timeout %v is out of range", idle)
 		case c.groups[m.GetTargetGroup()] == "":
@@ -167,14 +166,24 @@ func (c *compiler) listeners() map[string][]spec.Listener {
 		case slices.ContainsFunc(of[lb], func(l spec.Listener) bool { return l.Port == port }):
 			return fmt.Errorf("port %d has another listener", port)
 		}
-		of[lb] = append(of[lb], spec.Listener{
-			Port: port, Protocol: spec.TCP, TargetGroup: m.GetTargetGroup(), IdleTimeout: idle,
-		})
+		listener := spec.Listener{Port: port, Protocol: spec.TCP, TargetGroup: m.GetTargetGroup(), IdleTimeout: idle}
+		switch m.GetProtocol() {
+		case pb.Listener_TCP:
+		case pb.Listener_TLS:
+			listener.Protocol = spec.TLS
+			if listener.TLS, err = certificates.listener(m); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("protocol %v is not known", m.GetProtocol())
+		}
+		of[lb] = append(of[lb], listener)
 		return nil
 	})
 	for _, l := range of {
 		slices.SortFunc(l, func(a, b spec.Listener) int { return cmp.Compare(a.Port, b.Port) })
 	}
+	c.out.spec.Certificates = certificates.shown()
 	return of
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"causeway/controlplane/api/apitest"
 	"causeway/controlplane/store"
 	"causeway/gateway/spec"
 	pb "causeway/proto/causeway/v1"
@@ -380,6 +381,37 @@ func TestCompileTargetGroup(t *testing.T) {
 	got := w.compile(t).spec.TargetGroups[0]
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("target group (-want +got):\n%s", diff)
+	}
+}
+
+func TestCompileTLSListener(t *testing.T) {
+	w := shop()
+	chain, key := apitest.Certificate(t, "orders.example.com")
+	good, broken := account("certificates/good"), account("certificates/broken")
+	put(w, &w.certificates, good, &pb.Certificate{Name: good, CertificateChain: chain, PrivateKey: key})
+	put(w, &w.certificates, broken, &pb.Certificate{Name: broken, CertificateChain: chain, PrivateKey: "broken"})
+	l := w.listeners[0].Value
+	l.Protocol, l.Certificates, l.AlpnProtocols = pb.Listener_TLS, []string{good}, []string{"h2"}
+	r := w.compile(t)
+	if err := r.spec.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	want := &spec.ListenerTLS{Certificates: []string{good}, MinimumVersion: "1.2", ALPN: []string{"h2"}}
+	if diff := cmp.Diff(want, r.spec.LoadBalancers[0].Listeners[0].TLS); diff != "" {
+		t.Errorf("TLS settings (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]spec.Certificate{{Name: good, Chain: chain, PrivateKey: spec.Secret(key)}}, r.spec.Certificates); diff != "" {
+		t.Errorf("certificates (-want +got):\n%s", diff)
+	}
+	for _, names := range [][]string{{good, broken}, {account("certificates/absent")}, nil} {
+		l.Certificates = names
+		r = w.compile(t)
+		if got := r.objects[w.listeners[0].Name]; got == "" || len(r.spec.LoadBalancers[0].Listeners) > 0 {
+			t.Errorf("listener with certificates %q: left out with %q", names, got)
+		}
+		if err := r.spec.Validate(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

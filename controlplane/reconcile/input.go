@@ -25,6 +25,7 @@ func Collections() []store.AnyCollection {
 		resource.Vpcs.Collection, resource.Subnets.Collection, resource.Attachments.Collection,
 		resource.Peerings.Collection, resource.CustomerGateways.Collection, resource.VpnConnections.Collection,
 		resource.TargetGroups.Collection, resource.Targets, resource.LoadBalancers.Collection, resource.Listeners.Collection,
+		resource.Certificates.Collection,
 		resource.EndpointServices.Collection, resource.Endpoints.Collection, tunnelEndpoints,
 	}
 }
@@ -45,6 +46,7 @@ type input struct {
 	targets          list[*pb.RegisterTargetsRequest] // by the name of their group
 	loadBalancers    list[*pb.LoadBalancer]
 	listeners        list[*pb.Listener]
+	certificates     list[*pb.Certificate]
 	endpointServices list[*pb.EndpointService]
 	endpoints        list[*pb.Endpoint]
 	tunnelEndpoints  list[*pb.TunnelEndpoint]
@@ -66,6 +68,7 @@ func read(s *store.Snapshot) input {
 		targets:          all(s, resource.Targets),
 		loadBalancers:    all(s, resource.LoadBalancers.Collection),
 		listeners:        all(s, resource.Listeners.Collection),
+		certificates:     all(s, resource.Certificates.Collection),
 		endpointServices: all(s, resource.EndpointServices.Collection),
 		endpoints:        all(s, resource.Endpoints.Collection),
 		tunnelEndpoints:  all(s, tunnelEndpoints),

@@ -32,12 +32,20 @@ type Gateway interface {
 	Changed() <-chan struct{}
 }
 
+// Opener opens what was sealed for owner, a resource name, before it was stored. It is safe for
+// concurrent use.
+type Opener interface {
+	Open(text, owner string) ([]byte, error)
+}
+
 // Config is what a [Reconciler] works with. All fields but Random and Now are required.
 type Config struct {
 	Store *store.Store
 	// Cache holds at least [Collections]. The reconciler does not run it.
 	Cache   *store.Cache
 	Gateway Gateway
+	// Secrets opens the private keys of certificates.
+	Secrets Opener
 	// Zones are those the gateway serves.
 	Zones []Zone
 	// Ports are the UDP ports that tunnel endpoints may be given. Those that have one keep it.
@@ -74,8 +82,8 @@ type view struct {
 // New makes a reconciler that does nothing until [Reconciler.Run].
 func New(cfg Config) (*Reconciler, error) {
 	switch {
-	case cfg.Store == nil || cfg.Cache == nil || cfg.Gateway == nil || cfg.Logger == nil:
-		return nil, errors.New("make reconciler: no store, cache, gateway or logger")
+	case cfg.Store == nil || cfg.Cache == nil || cfg.Gateway == nil || cfg.Secrets == nil || cfg.Logger == nil:
+		return nil, errors.New("make reconciler: no store, cache, gateway, key of secrets or logger")
 	case len(cfg.Zones) == 0:
 		return nil, errors.New("make reconciler: no zones")
 	}
@@ -87,7 +95,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		cfg: cfg, log: cfg.Logger,
-		opts:      options{zones: cfg.Zones, ports: cfg.Ports},
+		opts:      options{zones: cfg.Zones, ports: cfg.Ports, secrets: cfg.Secrets},
 		converged: make(chan struct{}),
 	}
 	r.view.Store(&view{})

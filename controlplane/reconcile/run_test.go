@@ -98,7 +98,7 @@ func startRig(t *testing.T) *rig {
 	r := &rig{t: t, store: s, gateway: &dataPlane{changed: make(chan struct{})}}
 	cache := store.NewCache(s, log, Collections()...)
 	r.reconciler, err = New(Config{
-		Store: s, Cache: cache, Gateway: r.gateway, Zones: testOptions.zones, Ports: testOptions.ports, Logger: log,
+		Store: s, Cache: cache, Gateway: r.gateway, Secrets: testOptions.secrets, Zones: testOptions.zones, Ports: testOptions.ports, Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdh"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,8 +17,20 @@ import (
 )
 
 var testOptions = options{
-	zones: []Zone{{"us-east-1", "us-east-1a"}, {"us-east-1", "us-east-1b"}},
-	ports: PortRange{First: 51820, Last: 51829},
+	zones:   []Zone{{"us-east-1", "us-east-1a"}, {"us-east-1", "us-east-1b"}},
+	ports:   PortRange{First: 51820, Last: 51829},
+	secrets: unsealed{},
+}
+
+// unsealed opens what was never sealed; a text "broken" does not open.
+type unsealed struct{}
+
+// Open implements Opener.
+func (unsealed) Open(text, _ string) ([]byte, error) {
+	if text == "broken" {
+		return nil, errors.New("does not open")
+	}
+	return []byte(text), nil
 }
 
 // testKey gives a public key made of a name.

@@ -62,9 +62,12 @@ var (
 		references: fields{"vpc": Vpcs.Info, "subnets": Subnets.Info},
 		claims:     loadBalancerClaims,
 	})
+	Certificates = define(definition[*pb.Certificate]{
+		word: "certificate", prefix: "cert", name: "accounts/*/certificates/*", passive: true,
+	})
 	Listeners = define(definition[*pb.Listener]{
 		word: "listener", prefix: "lis", name: "accounts/*/loadBalancers/*/listeners/*",
-		references: fields{"target_group": TargetGroups.Info},
+		references: fields{"target_group": TargetGroups.Info, "certificates": Certificates.Info},
 		claims:     listenerClaims,
 	})
 	EndpointServices = define(definition[*pb.EndpointService]{

@@ -193,13 +193,19 @@ func (v *validation) listenerTLS(l *Listener) error {
 	return nil
 }
 
-// certificates checks that each is there whole: chain and key fit together.
+// Validate reports why the certificate cannot be shown: its chain or key does not parse, or they do not
+// fit together.
+func (c *Certificate) Validate() error {
+	_, err := tls.X509KeyPair([]byte(c.Chain), []byte(c.PrivateKey))
+	return err
+}
+
 func (v *validation) certificates(g *Gateway) error {
 	for _, c := range g.Certificates {
 		if c.Name == "" || v.certs[c.Name] {
 			return fmt.Errorf("certificate %q: name is empty or taken", c.Name)
 		}
-		if _, err := tls.X509KeyPair([]byte(c.Chain), []byte(c.PrivateKey)); err != nil {
+		if err := c.Validate(); err != nil {
 			return fmt.Errorf("certificate %q: %w", c.Name, err)
 		}
 		v.certs[c.Name] = true

@@ -96,6 +96,8 @@ const (
 	Listener_PROTOCOL_UNSPECIFIED Listener_Protocol = 0
 	// TCP over IPv4.
 	Listener_TCP Listener_Protocol = 1
+	// TLS over TCP over IPv4, ended here: targets get the plain bytes.
+	Listener_TLS Listener_Protocol = 2
 )
 
 // Enum value maps for Listener_Protocol.
@@ -103,10 +105,12 @@ var (
 	Listener_Protocol_name = map[int32]string{
 		0: "PROTOCOL_UNSPECIFIED",
 		1: "TCP",
+		2: "TLS",
 	}
 	Listener_Protocol_value = map[string]int32{
 		"PROTOCOL_UNSPECIFIED": 0,
 		"TCP":                  1,
+		"TLS":                  2,
 	}
 )
 
@@ -135,6 +139,59 @@ func (x Listener_Protocol) Number() protoreflect.EnumNumber {
 // Deprecated: Use Listener_Protocol.Descriptor instead.
 func (Listener_Protocol) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{1, 0}
+}
+
+// A version of TLS.
+type Listener_TlsVersion int32
+
+const (
+	// TLS 1.2.
+	Listener_TLS_VERSION_UNSPECIFIED Listener_TlsVersion = 0
+	// RFC 5246.
+	Listener_TLS_1_2 Listener_TlsVersion = 1
+	// RFC 8446.
+	Listener_TLS_1_3 Listener_TlsVersion = 2
+)
+
+// Enum value maps for Listener_TlsVersion.
+var (
+	Listener_TlsVersion_name = map[int32]string{
+		0: "TLS_VERSION_UNSPECIFIED",
+		1: "TLS_1_2",
+		2: "TLS_1_3",
+	}
+	Listener_TlsVersion_value = map[string]int32{
+		"TLS_VERSION_UNSPECIFIED": 0,
+		"TLS_1_2":                 1,
+		"TLS_1_3":                 2,
+	}
+)
+
+func (x Listener_TlsVersion) Enum() *Listener_TlsVersion {
+	p := new(Listener_TlsVersion)
+	*p = x
+	return p
+}
+
+func (x Listener_TlsVersion) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Listener_TlsVersion) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_load_balancers_proto_enumTypes[2].Descriptor()
+}
+
+func (Listener_TlsVersion) Type() protoreflect.EnumType {
+	return &file_causeway_v1_load_balancers_proto_enumTypes[2]
+}
+
+func (x Listener_TlsVersion) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Listener_TlsVersion.Descriptor instead.
+func (Listener_TlsVersion) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{1, 1}
 }
 
 // The life of the resource.
@@ -182,11 +239,11 @@ func (x Listener_State) String() string {
 }
 
 func (Listener_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[2].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[3].Descriptor()
 }
 
 func (Listener_State) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[2]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[3]
 }
 
 func (x Listener_State) Number() protoreflect.EnumNumber {
@@ -195,7 +252,7 @@ func (x Listener_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Listener_State.Descriptor instead.
 func (Listener_State) EnumDescriptor() ([]byte, []int) {
-	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{1, 1}
+	return file_causeway_v1_load_balancers_proto_rawDescGZIP(), []int{1, 2}
 }
 
 // What makes a consumer return to the same target.
@@ -235,11 +292,11 @@ func (x TargetGroup_Stickiness) String() string {
 }
 
 func (TargetGroup_Stickiness) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[3].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[4].Descriptor()
 }
 
 func (TargetGroup_Stickiness) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[3]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[4]
 }
 
 func (x TargetGroup_Stickiness) Number() protoreflect.EnumNumber {
@@ -296,11 +353,11 @@ func (x TargetGroup_State) String() string {
 }
 
 func (TargetGroup_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[4].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[5].Descriptor()
 }
 
 func (TargetGroup_State) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[4]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[5]
 }
 
 func (x TargetGroup_State) Number() protoreflect.EnumNumber {
@@ -353,11 +410,11 @@ func (x HealthCheck_Protocol) String() string {
 }
 
 func (HealthCheck_Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[5].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[6].Descriptor()
 }
 
 func (HealthCheck_Protocol) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[5]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[6]
 }
 
 func (x HealthCheck_Protocol) Number() protoreflect.EnumNumber {
@@ -418,11 +475,11 @@ func (x TargetHealth_State) String() string {
 }
 
 func (TargetHealth_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_load_balancers_proto_enumTypes[6].Descriptor()
+	return file_causeway_v1_load_balancers_proto_enumTypes[7].Descriptor()
 }
 
 func (TargetHealth_State) Type() protoreflect.EnumType {
-	return &file_causeway_v1_load_balancers_proto_enumTypes[6]
+	return &file_causeway_v1_load_balancers_proto_enumTypes[7]
 }
 
 func (x TargetHealth_State) Number() protoreflect.EnumNumber {
@@ -586,6 +643,14 @@ type Listener struct {
 	TargetGroup string `protobuf:"bytes,5,opt,name=target_group,json=targetGroup,proto3" json:"target_group,omitempty"`
 	// A connection without segments for this long is reset: 60s to 6000s, 350s when not given.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// Certificates of a TLS listener, by name or uid: the first is shown to clients whose server name none
+	// of the others has. Replacing them does not disturb connections.
+	Certificates []string `protobuf:"bytes,12,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// Oldest version of TLS that a TLS listener accepts; TLS_1_2 when not given.
+	MinimumTlsVersion Listener_TlsVersion `protobuf:"varint,13,opt,name=minimum_tls_version,json=minimumTlsVersion,proto3,enum=causeway.v1.Listener_TlsVersion" json:"minimum_tls_version,omitempty"`
+	// Protocols that a TLS listener offers by ALPN (RFC 7301), the preferred first, such as h2 and http/1.1.
+	// Without any, ALPN is not negotiated. A client that offers only others is refused.
+	AlpnProtocols []string `protobuf:"bytes,14,rep,name=alpn_protocols,json=alpnProtocols,proto3" json:"alpn_protocols,omitempty"`
 	// Where the resource is in its life.
 	State Listener_State `protobuf:"varint,7,opt,name=state,proto3,enum=causeway.v1.Listener_State" json:"state,omitempty"`
 	// Why the state is what it is, in words; empty when there is nothing to say.
@@ -669,6 +734,27 @@ func (x *Listener) GetTargetGroup() string {
 func (x *Listener) GetIdleTimeout() *durationpb.Duration {
 	if x != nil {
 		return x.IdleTimeout
+	}
+	return nil
+}
+
+func (x *Listener) GetCertificates() []string {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *Listener) GetMinimumTlsVersion() Listener_TlsVersion {
+	if x != nil {
+		return x.MinimumTlsVersion
+	}
+	return Listener_TLS_VERSION_UNSPECIFIED
+}
+
+func (x *Listener) GetAlpnProtocols() []string {
+	if x != nil {
+		return x.AlpnProtocols
 	}
 	return nil
 }
@@ -2634,14 +2720,17 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"\xc5\x05\n" +
+	"\r_display_name\"\xf7\a\n" +
 	"\bListener\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12%\n" +
 	"\x04port\x18\x03 \x01(\x05B\x11\xe0A\x02\xe0A\x05\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01R\x04port\x12L\n" +
 	"\bprotocol\x18\x04 \x01(\x0e2\x1e.causeway.v1.Listener.ProtocolB\x10\xe0A\x02\xe0A\x05\xbaH\a\x82\x01\x04\x10\x01 \x00R\bprotocol\x12.\n" +
 	"\ftarget_group\x18\x05 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\x80\x04R\vtargetGroup\x12P\n" +
-	"\fidle_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x12\xe0A\x01\xbaH\f\xaa\x01\t\"\x03\b\xf0.2\x02\b<R\vidleTimeout\x126\n" +
+	"\fidle_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x12\xe0A\x01\xbaH\f\xaa\x01\t\"\x03\b\xf0.2\x02\b<R\vidleTimeout\x12:\n" +
+	"\fcertificates\x18\f \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x19\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\fcertificates\x12]\n" +
+	"\x13minimum_tls_version\x18\r \x01(\x0e2 .causeway.v1.Listener.TlsVersionB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x11minimumTlsVersion\x12G\n" +
+	"\x0ealpn_protocols\x18\x0e \x03(\tB \xe0A\x01\xbaH\x1a\x92\x01\x17\x10\x10\x18\x01\"\x11r\x0f\x10\x01\x18\xff\x012\b^[!-~]*$R\ralpnProtocols\x126\n" +
 	"\x05state\x18\a \x01(\x0e2\x1b.causeway.v1.Listener.StateB\x03\xe0A\x03R\x05state\x12(\n" +
 	"\rstate_message\x18\b \x01(\tB\x03\xe0A\x03R\fstateMessage\x12\x1f\n" +
 	"\x04etag\x18\t \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12@\n" +
@@ -2649,10 +2738,16 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"-\n" +
+	"updateTime\"6\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\a\n" +
-	"\x03TCP\x10\x01\"T\n" +
+	"\x03TCP\x10\x01\x12\a\n" +
+	"\x03TLS\x10\x02\"C\n" +
+	"\n" +
+	"TlsVersion\x12\x1b\n" +
+	"\x17TLS_VERSION_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aTLS_1_2\x10\x01\x12\v\n" +
+	"\aTLS_1_3\x10\x02\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -2867,133 +2962,135 @@ func file_causeway_v1_load_balancers_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_load_balancers_proto_rawDescData
 }
 
-var file_causeway_v1_load_balancers_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_causeway_v1_load_balancers_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_causeway_v1_load_balancers_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_causeway_v1_load_balancers_proto_goTypes = []any{
 	(LoadBalancer_State)(0),           // 0: causeway.v1.LoadBalancer.State
 	(Listener_Protocol)(0),            // 1: causeway.v1.Listener.Protocol
-	(Listener_State)(0),               // 2: causeway.v1.Listener.State
-	(TargetGroup_Stickiness)(0),       // 3: causeway.v1.TargetGroup.Stickiness
-	(TargetGroup_State)(0),            // 4: causeway.v1.TargetGroup.State
-	(HealthCheck_Protocol)(0),         // 5: causeway.v1.HealthCheck.Protocol
-	(TargetHealth_State)(0),           // 6: causeway.v1.TargetHealth.State
-	(*LoadBalancer)(nil),              // 7: causeway.v1.LoadBalancer
-	(*Listener)(nil),                  // 8: causeway.v1.Listener
-	(*TargetGroup)(nil),               // 9: causeway.v1.TargetGroup
-	(*HealthCheck)(nil),               // 10: causeway.v1.HealthCheck
-	(*Target)(nil),                    // 11: causeway.v1.Target
-	(*RegisterTargetsRequest)(nil),    // 12: causeway.v1.RegisterTargetsRequest
-	(*RegisterTargetsResponse)(nil),   // 13: causeway.v1.RegisterTargetsResponse
-	(*DeregisterTargetsRequest)(nil),  // 14: causeway.v1.DeregisterTargetsRequest
-	(*DeregisterTargetsResponse)(nil), // 15: causeway.v1.DeregisterTargetsResponse
-	(*ListTargetHealthRequest)(nil),   // 16: causeway.v1.ListTargetHealthRequest
-	(*ListTargetHealthResponse)(nil),  // 17: causeway.v1.ListTargetHealthResponse
-	(*TargetHealth)(nil),              // 18: causeway.v1.TargetHealth
-	(*GetLoadBalancerRequest)(nil),    // 19: causeway.v1.GetLoadBalancerRequest
-	(*ListLoadBalancersRequest)(nil),  // 20: causeway.v1.ListLoadBalancersRequest
-	(*ListLoadBalancersResponse)(nil), // 21: causeway.v1.ListLoadBalancersResponse
-	(*CreateLoadBalancerRequest)(nil), // 22: causeway.v1.CreateLoadBalancerRequest
-	(*UpdateLoadBalancerRequest)(nil), // 23: causeway.v1.UpdateLoadBalancerRequest
-	(*DeleteLoadBalancerRequest)(nil), // 24: causeway.v1.DeleteLoadBalancerRequest
-	(*GetListenerRequest)(nil),        // 25: causeway.v1.GetListenerRequest
-	(*ListListenersRequest)(nil),      // 26: causeway.v1.ListListenersRequest
-	(*ListListenersResponse)(nil),     // 27: causeway.v1.ListListenersResponse
-	(*CreateListenerRequest)(nil),     // 28: causeway.v1.CreateListenerRequest
-	(*UpdateListenerRequest)(nil),     // 29: causeway.v1.UpdateListenerRequest
-	(*DeleteListenerRequest)(nil),     // 30: causeway.v1.DeleteListenerRequest
-	(*GetTargetGroupRequest)(nil),     // 31: causeway.v1.GetTargetGroupRequest
-	(*ListTargetGroupsRequest)(nil),   // 32: causeway.v1.ListTargetGroupsRequest
-	(*ListTargetGroupsResponse)(nil),  // 33: causeway.v1.ListTargetGroupsResponse
-	(*CreateTargetGroupRequest)(nil),  // 34: causeway.v1.CreateTargetGroupRequest
-	(*UpdateTargetGroupRequest)(nil),  // 35: causeway.v1.UpdateTargetGroupRequest
-	(*DeleteTargetGroupRequest)(nil),  // 36: causeway.v1.DeleteTargetGroupRequest
-	(*LoadBalancer_Node)(nil),         // 37: causeway.v1.LoadBalancer.Node
-	(*timestamppb.Timestamp)(nil),     // 38: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 39: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),     // 40: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),             // 41: google.protobuf.Empty
+	(Listener_TlsVersion)(0),          // 2: causeway.v1.Listener.TlsVersion
+	(Listener_State)(0),               // 3: causeway.v1.Listener.State
+	(TargetGroup_Stickiness)(0),       // 4: causeway.v1.TargetGroup.Stickiness
+	(TargetGroup_State)(0),            // 5: causeway.v1.TargetGroup.State
+	(HealthCheck_Protocol)(0),         // 6: causeway.v1.HealthCheck.Protocol
+	(TargetHealth_State)(0),           // 7: causeway.v1.TargetHealth.State
+	(*LoadBalancer)(nil),              // 8: causeway.v1.LoadBalancer
+	(*Listener)(nil),                  // 9: causeway.v1.Listener
+	(*TargetGroup)(nil),               // 10: causeway.v1.TargetGroup
+	(*HealthCheck)(nil),               // 11: causeway.v1.HealthCheck
+	(*Target)(nil),                    // 12: causeway.v1.Target
+	(*RegisterTargetsRequest)(nil),    // 13: causeway.v1.RegisterTargetsRequest
+	(*RegisterTargetsResponse)(nil),   // 14: causeway.v1.RegisterTargetsResponse
+	(*DeregisterTargetsRequest)(nil),  // 15: causeway.v1.DeregisterTargetsRequest
+	(*DeregisterTargetsResponse)(nil), // 16: causeway.v1.DeregisterTargetsResponse
+	(*ListTargetHealthRequest)(nil),   // 17: causeway.v1.ListTargetHealthRequest
+	(*ListTargetHealthResponse)(nil),  // 18: causeway.v1.ListTargetHealthResponse
+	(*TargetHealth)(nil),              // 19: causeway.v1.TargetHealth
+	(*GetLoadBalancerRequest)(nil),    // 20: causeway.v1.GetLoadBalancerRequest
+	(*ListLoadBalancersRequest)(nil),  // 21: causeway.v1.ListLoadBalancersRequest
+	(*ListLoadBalancersResponse)(nil), // 22: causeway.v1.ListLoadBalancersResponse
+	(*CreateLoadBalancerRequest)(nil), // 23: causeway.v1.CreateLoadBalancerRequest
+	(*UpdateLoadBalancerRequest)(nil), // 24: causeway.v1.UpdateLoadBalancerRequest
+	(*DeleteLoadBalancerRequest)(nil), // 25: causeway.v1.DeleteLoadBalancerRequest
+	(*GetListenerRequest)(nil),        // 26: causeway.v1.GetListenerRequest
+	(*ListListenersRequest)(nil),      // 27: causeway.v1.ListListenersRequest
+	(*ListListenersResponse)(nil),     // 28: causeway.v1.ListListenersResponse
+	(*CreateListenerRequest)(nil),     // 29: causeway.v1.CreateListenerRequest
+	(*UpdateListenerRequest)(nil),     // 30: causeway.v1.UpdateListenerRequest
+	(*DeleteListenerRequest)(nil),     // 31: causeway.v1.DeleteListenerRequest
+	(*GetTargetGroupRequest)(nil),     // 32: causeway.v1.GetTargetGroupRequest
+	(*ListTargetGroupsRequest)(nil),   // 33: causeway.v1.ListTargetGroupsRequest
+	(*ListTargetGroupsResponse)(nil),  // 34: causeway.v1.ListTargetGroupsResponse
+	(*CreateTargetGroupRequest)(nil),  // 35: causeway.v1.CreateTargetGroupRequest
+	(*UpdateTargetGroupRequest)(nil),  // 36: causeway.v1.UpdateTargetGroupRequest
+	(*DeleteTargetGroupRequest)(nil),  // 37: causeway.v1.DeleteTargetGroupRequest
+	(*LoadBalancer_Node)(nil),         // 38: causeway.v1.LoadBalancer.Node
+	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 40: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),     // 41: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),             // 42: google.protobuf.Empty
 }
 var file_causeway_v1_load_balancers_proto_depIdxs = []int32{
-	37, // 0: causeway.v1.LoadBalancer.nodes:type_name -> causeway.v1.LoadBalancer.Node
+	38, // 0: causeway.v1.LoadBalancer.nodes:type_name -> causeway.v1.LoadBalancer.Node
 	0,  // 1: causeway.v1.LoadBalancer.state:type_name -> causeway.v1.LoadBalancer.State
-	38, // 2: causeway.v1.LoadBalancer.create_time:type_name -> google.protobuf.Timestamp
-	38, // 3: causeway.v1.LoadBalancer.update_time:type_name -> google.protobuf.Timestamp
+	39, // 2: causeway.v1.LoadBalancer.create_time:type_name -> google.protobuf.Timestamp
+	39, // 3: causeway.v1.LoadBalancer.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: causeway.v1.Listener.protocol:type_name -> causeway.v1.Listener.Protocol
-	39, // 5: causeway.v1.Listener.idle_timeout:type_name -> google.protobuf.Duration
-	2,  // 6: causeway.v1.Listener.state:type_name -> causeway.v1.Listener.State
-	38, // 7: causeway.v1.Listener.create_time:type_name -> google.protobuf.Timestamp
-	38, // 8: causeway.v1.Listener.update_time:type_name -> google.protobuf.Timestamp
-	10, // 9: causeway.v1.TargetGroup.health_check:type_name -> causeway.v1.HealthCheck
-	3,  // 10: causeway.v1.TargetGroup.stickiness:type_name -> causeway.v1.TargetGroup.Stickiness
-	39, // 11: causeway.v1.TargetGroup.slow_start:type_name -> google.protobuf.Duration
-	39, // 12: causeway.v1.TargetGroup.deregistration_delay:type_name -> google.protobuf.Duration
-	4,  // 13: causeway.v1.TargetGroup.state:type_name -> causeway.v1.TargetGroup.State
-	38, // 14: causeway.v1.TargetGroup.create_time:type_name -> google.protobuf.Timestamp
-	38, // 15: causeway.v1.TargetGroup.update_time:type_name -> google.protobuf.Timestamp
-	5,  // 16: causeway.v1.HealthCheck.protocol:type_name -> causeway.v1.HealthCheck.Protocol
-	39, // 17: causeway.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	39, // 18: causeway.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	11, // 19: causeway.v1.RegisterTargetsRequest.targets:type_name -> causeway.v1.Target
-	11, // 20: causeway.v1.RegisterTargetsResponse.targets:type_name -> causeway.v1.Target
-	11, // 21: causeway.v1.DeregisterTargetsRequest.targets:type_name -> causeway.v1.Target
-	11, // 22: causeway.v1.DeregisterTargetsResponse.targets:type_name -> causeway.v1.Target
-	18, // 23: causeway.v1.ListTargetHealthResponse.target_health:type_name -> causeway.v1.TargetHealth
-	11, // 24: causeway.v1.TargetHealth.target:type_name -> causeway.v1.Target
-	6,  // 25: causeway.v1.TargetHealth.state:type_name -> causeway.v1.TargetHealth.State
-	38, // 26: causeway.v1.TargetHealth.since_time:type_name -> google.protobuf.Timestamp
-	7,  // 27: causeway.v1.ListLoadBalancersResponse.load_balancers:type_name -> causeway.v1.LoadBalancer
-	7,  // 28: causeway.v1.CreateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
-	7,  // 29: causeway.v1.UpdateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
-	40, // 30: causeway.v1.UpdateLoadBalancerRequest.update_mask:type_name -> google.protobuf.FieldMask
-	8,  // 31: causeway.v1.ListListenersResponse.listeners:type_name -> causeway.v1.Listener
-	8,  // 32: causeway.v1.CreateListenerRequest.listener:type_name -> causeway.v1.Listener
-	8,  // 33: causeway.v1.UpdateListenerRequest.listener:type_name -> causeway.v1.Listener
-	40, // 34: causeway.v1.UpdateListenerRequest.update_mask:type_name -> google.protobuf.FieldMask
-	9,  // 35: causeway.v1.ListTargetGroupsResponse.target_groups:type_name -> causeway.v1.TargetGroup
-	9,  // 36: causeway.v1.CreateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
-	9,  // 37: causeway.v1.UpdateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
-	40, // 38: causeway.v1.UpdateTargetGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
-	19, // 39: causeway.v1.LoadBalancers.GetLoadBalancer:input_type -> causeway.v1.GetLoadBalancerRequest
-	20, // 40: causeway.v1.LoadBalancers.ListLoadBalancers:input_type -> causeway.v1.ListLoadBalancersRequest
-	22, // 41: causeway.v1.LoadBalancers.CreateLoadBalancer:input_type -> causeway.v1.CreateLoadBalancerRequest
-	23, // 42: causeway.v1.LoadBalancers.UpdateLoadBalancer:input_type -> causeway.v1.UpdateLoadBalancerRequest
-	24, // 43: causeway.v1.LoadBalancers.DeleteLoadBalancer:input_type -> causeway.v1.DeleteLoadBalancerRequest
-	25, // 44: causeway.v1.LoadBalancers.GetListener:input_type -> causeway.v1.GetListenerRequest
-	26, // 45: causeway.v1.LoadBalancers.ListListeners:input_type -> causeway.v1.ListListenersRequest
-	28, // 46: causeway.v1.LoadBalancers.CreateListener:input_type -> causeway.v1.CreateListenerRequest
-	29, // 47: causeway.v1.LoadBalancers.UpdateListener:input_type -> causeway.v1.UpdateListenerRequest
-	30, // 48: causeway.v1.LoadBalancers.DeleteListener:input_type -> causeway.v1.DeleteListenerRequest
-	31, // 49: causeway.v1.LoadBalancers.GetTargetGroup:input_type -> causeway.v1.GetTargetGroupRequest
-	32, // 50: causeway.v1.LoadBalancers.ListTargetGroups:input_type -> causeway.v1.ListTargetGroupsRequest
-	34, // 51: causeway.v1.LoadBalancers.CreateTargetGroup:input_type -> causeway.v1.CreateTargetGroupRequest
-	35, // 52: causeway.v1.LoadBalancers.UpdateTargetGroup:input_type -> causeway.v1.UpdateTargetGroupRequest
-	36, // 53: causeway.v1.LoadBalancers.DeleteTargetGroup:input_type -> causeway.v1.DeleteTargetGroupRequest
-	12, // 54: causeway.v1.LoadBalancers.RegisterTargets:input_type -> causeway.v1.RegisterTargetsRequest
-	14, // 55: causeway.v1.LoadBalancers.DeregisterTargets:input_type -> causeway.v1.DeregisterTargetsRequest
-	16, // 56: causeway.v1.LoadBalancers.ListTargetHealth:input_type -> causeway.v1.ListTargetHealthRequest
-	7,  // 57: causeway.v1.LoadBalancers.GetLoadBalancer:output_type -> causeway.v1.LoadBalancer
-	21, // 58: causeway.v1.LoadBalancers.ListLoadBalancers:output_type -> causeway.v1.ListLoadBalancersResponse
-	7,  // 59: causeway.v1.LoadBalancers.CreateLoadBalancer:output_type -> causeway.v1.LoadBalancer
-	7,  // 60: causeway.v1.LoadBalancers.UpdateLoadBalancer:output_type -> causeway.v1.LoadBalancer
-	41, // 61: causeway.v1.LoadBalancers.DeleteLoadBalancer:output_type -> google.protobuf.Empty
-	8,  // 62: causeway.v1.LoadBalancers.GetListener:output_type -> causeway.v1.Listener
-	27, // 63: causeway.v1.LoadBalancers.ListListeners:output_type -> causeway.v1.ListListenersResponse
-	8,  // 64: causeway.v1.LoadBalancers.CreateListener:output_type -> causeway.v1.Listener
-	8,  // 65: causeway.v1.LoadBalancers.UpdateListener:output_type -> causeway.v1.Listener
-	41, // 66: causeway.v1.LoadBalancers.DeleteListener:output_type -> google.protobuf.Empty
-	9,  // 67: causeway.v1.LoadBalancers.GetTargetGroup:output_type -> causeway.v1.TargetGroup
-	33, // 68: causeway.v1.LoadBalancers.ListTargetGroups:output_type -> causeway.v1.ListTargetGroupsResponse
-	9,  // 69: causeway.v1.LoadBalancers.CreateTargetGroup:output_type -> causeway.v1.TargetGroup
-	9,  // 70: causeway.v1.LoadBalancers.UpdateTargetGroup:output_type -> causeway.v1.TargetGroup
-	41, // 71: causeway.v1.LoadBalancers.DeleteTargetGroup:output_type -> google.protobuf.Empty
-	13, // 72: causeway.v1.LoadBalancers.RegisterTargets:output_type -> causeway.v1.RegisterTargetsResponse
-	15, // 73: causeway.v1.LoadBalancers.DeregisterTargets:output_type -> causeway.v1.DeregisterTargetsResponse
-	17, // 74: causeway.v1.LoadBalancers.ListTargetHealth:output_type -> causeway.v1.ListTargetHealthResponse
-	57, // [57:75] is the sub-list for method output_type
-	39, // [39:57] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	40, // 5: causeway.v1.Listener.idle_timeout:type_name -> google.protobuf.Duration
+	2,  // 6: causeway.v1.Listener.minimum_tls_version:type_name -> causeway.v1.Listener.TlsVersion
+	3,  // 7: causeway.v1.Listener.state:type_name -> causeway.v1.Listener.State
+	39, // 8: causeway.v1.Listener.create_time:type_name -> google.protobuf.Timestamp
+	39, // 9: causeway.v1.Listener.update_time:type_name -> google.protobuf.Timestamp
+	11, // 10: causeway.v1.TargetGroup.health_check:type_name -> causeway.v1.HealthCheck
+	4,  // 11: causeway.v1.TargetGroup.stickiness:type_name -> causeway.v1.TargetGroup.Stickiness
+	40, // 12: causeway.v1.TargetGroup.slow_start:type_name -> google.protobuf.Duration
+	40, // 13: causeway.v1.TargetGroup.deregistration_delay:type_name -> google.protobuf.Duration
+	5,  // 14: causeway.v1.TargetGroup.state:type_name -> causeway.v1.TargetGroup.State
+	39, // 15: causeway.v1.TargetGroup.create_time:type_name -> google.protobuf.Timestamp
+	39, // 16: causeway.v1.TargetGroup.update_time:type_name -> google.protobuf.Timestamp
+	6,  // 17: causeway.v1.HealthCheck.protocol:type_name -> causeway.v1.HealthCheck.Protocol
+	40, // 18: causeway.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	40, // 19: causeway.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	12, // 20: causeway.v1.RegisterTargetsRequest.targets:type_name -> causeway.v1.Target
+	12, // 21: causeway.v1.RegisterTargetsResponse.targets:type_name -> causeway.v1.Target
+	12, // 22: causeway.v1.DeregisterTargetsRequest.targets:type_name -> causeway.v1.Target
+	12, // 23: causeway.v1.DeregisterTargetsResponse.targets:type_name -> causeway.v1.Target
+	19, // 24: causeway.v1.ListTargetHealthResponse.target_health:type_name -> causeway.v1.TargetHealth
+	12, // 25: causeway.v1.TargetHealth.target:type_name -> causeway.v1.Target
+	7,  // 26: causeway.v1.TargetHealth.state:type_name -> causeway.v1.TargetHealth.State
+	39, // 27: causeway.v1.TargetHealth.since_time:type_name -> google.protobuf.Timestamp
+	8,  // 28: causeway.v1.ListLoadBalancersResponse.load_balancers:type_name -> causeway.v1.LoadBalancer
+	8,  // 29: causeway.v1.CreateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
+	8,  // 30: causeway.v1.UpdateLoadBalancerRequest.load_balancer:type_name -> causeway.v1.LoadBalancer
+	41, // 31: causeway.v1.UpdateLoadBalancerRequest.update_mask:type_name -> google.protobuf.FieldMask
+	9,  // 32: causeway.v1.ListListenersResponse.listeners:type_name -> causeway.v1.Listener
+	9,  // 33: causeway.v1.CreateListenerRequest.listener:type_name -> causeway.v1.Listener
+	9,  // 34: causeway.v1.UpdateListenerRequest.listener:type_name -> causeway.v1.Listener
+	41, // 35: causeway.v1.UpdateListenerRequest.update_mask:type_name -> google.protobuf.FieldMask
+	10, // 36: causeway.v1.ListTargetGroupsResponse.target_groups:type_name -> causeway.v1.TargetGroup
+	10, // 37: causeway.v1.CreateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
+	10, // 38: causeway.v1.UpdateTargetGroupRequest.target_group:type_name -> causeway.v1.TargetGroup
+	41, // 39: causeway.v1.UpdateTargetGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
+	20, // 40: causeway.v1.LoadBalancers.GetLoadBalancer:input_type -> causeway.v1.GetLoadBalancerRequest
+	21, // 41: causeway.v1.LoadBalancers.ListLoadBalancers:input_type -> causeway.v1.ListLoadBalancersRequest
+	23, // 42: causeway.v1.LoadBalancers.CreateLoadBalancer:input_type -> causeway.v1.CreateLoadBalancerRequest
+	24, // 43: causeway.v1.LoadBalancers.UpdateLoadBalancer:input_type -> causeway.v1.UpdateLoadBalancerRequest
+	25, // 44: causeway.v1.LoadBalancers.DeleteLoadBalancer:input_type -> causeway.v1.DeleteLoadBalancerRequest
+	26, // 45: causeway.v1.LoadBalancers.GetListener:input_type -> causeway.v1.GetListenerRequest
+	27, // 46: causeway.v1.LoadBalancers.ListListeners:input_type -> causeway.v1.ListListenersRequest
+	29, // 47: causeway.v1.LoadBalancers.CreateListener:input_type -> causeway.v1.CreateListenerRequest
+	30, // 48: causeway.v1.LoadBalancers.UpdateListener:input_type -> causeway.v1.UpdateListenerRequest
+	31, // 49: causeway.v1.LoadBalancers.DeleteListener:input_type -> causeway.v1.DeleteListenerRequest
+	32, // 50: causeway.v1.LoadBalancers.GetTargetGroup:input_type -> causeway.v1.GetTargetGroupRequest
+	33, // 51: causeway.v1.LoadBalancers.ListTargetGroups:input_type -> causeway.v1.ListTargetGroupsRequest
+	35, // 52: causeway.v1.LoadBalancers.CreateTargetGroup:input_type -> causeway.v1.CreateTargetGroupRequest
+	36, // 53: causeway.v1.LoadBalancers.UpdateTargetGroup:input_type -> causeway.v1.UpdateTargetGroupRequest
+	37, // 54: causeway.v1.LoadBalancers.DeleteTargetGroup:input_type -> causeway.v1.DeleteTargetGroupRequest
+	13, // 55: causeway.v1.LoadBalancers.RegisterTargets:input_type -> causeway.v1.RegisterTargetsRequest
+	15, // 56: causeway.v1.LoadBalancers.DeregisterTargets:input_type -> causeway.v1.DeregisterTargetsRequest
+	17, // 57: causeway.v1.LoadBalancers.ListTargetHealth:input_type -> causeway.v1.ListTargetHealthRequest
+	8,  // 58: causeway.v1.LoadBalancers.GetLoadBalancer:output_type -> causeway.v1.LoadBalancer
+	22, // 59: causeway.v1.LoadBalancers.ListLoadBalancers:output_type -> causeway.v1.ListLoadBalancersResponse
+	8,  // 60: causeway.v1.LoadBalancers.CreateLoadBalancer:output_type -> causeway.v1.LoadBalancer
+	8,  // 61: causeway.v1.LoadBalancers.UpdateLoadBalancer:output_type -> causeway.v1.LoadBalancer
+	42, // 62: causeway.v1.LoadBalancers.DeleteLoadBalancer:output_type -> google.protobuf.Empty
+	9,  // 63: causeway.v1.LoadBalancers.GetListener:output_type -> causeway.v1.Listener
+	28, // 64: causeway.v1.LoadBalancers.ListListeners:output_type -> causeway.v1.ListListenersResponse
+	9,  // 65: causeway.v1.LoadBalancers.CreateListener:output_type -> causeway.v1.Listener
+	9,  // 66: causeway.v1.LoadBalancers.UpdateListener:output_type -> causeway.v1.Listener
+	42, // 67: causeway.v1.LoadBalancers.DeleteListener:output_type -> google.protobuf.Empty
+	10, // 68: causeway.v1.LoadBalancers.GetTargetGroup:output_type -> causeway.v1.TargetGroup
+	34, // 69: causeway.v1.LoadBalancers.ListTargetGroups:output_type -> causeway.v1.ListTargetGroupsResponse
+	10, // 70: causeway.v1.LoadBalancers.CreateTargetGroup:output_type -> causeway.v1.TargetGroup
+	10, // 71: causeway.v1.LoadBalancers.UpdateTargetGroup:output_type -> causeway.v1.TargetGroup
+	42, // 72: causeway.v1.LoadBalancers.DeleteTargetGroup:output_type -> google.protobuf.Empty
+	14, // 73: causeway.v1.LoadBalancers.RegisterTargets:output_type -> causeway.v1.RegisterTargetsResponse
+	16, // 74: causeway.v1.LoadBalancers.DeregisterTargets:output_type -> causeway.v1.DeregisterTargetsResponse
+	18, // 75: causeway.v1.LoadBalancers.ListTargetHealth:output_type -> causeway.v1.ListTargetHealthResponse
+	58, // [58:76] is the sub-list for method output_type
+	40, // [40:58] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_load_balancers_proto_init() }
@@ -3010,7 +3107,7 @@ func file_causeway_v1_load_balancers_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_load_balancers_proto_rawDesc), len(file_causeway_v1_load_balancers_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      8,
 			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
