@@ -2,6 +2,7 @@ package balance
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,13 +10,31 @@ import (
 	"causeway/gateway/spec"
 )
 
+// losses keeps what a pool reports as lost.
+type losses struct {
+	mu   sync.Mutex
+	list []Loss
+}
+
+func (l *losses) add(loss Loss) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, loss)
+}
+
+func (l *losses) all() []Loss {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.list)
+}
+
 // drainingWorld is a pool of one group with two healthy targets and a deregistration delay of a minute.
-func drainingWorld(t *testing.T, reset bool) (*Pool, spec.TargetGroup, *[]Loss, *network) {
+func drainingWorld(t *testing.T, reset bool) (*Pool, spec.TargetGroup, *losses, *network) {
 	t.Helper()
 	n := newNetwork()
 	p := n.run(t, nil)
-	lost := new([]Loss)
-	p.cfg.Lost = func(l Loss) { *lost = append(*lost, l) }
+	lost := &losses{}
+	p.cfg.Lost = lost.add
 	sg := group("g", 2, false)
 	sg.DeregistrationDelay, sg.DeregistrationReset = time.Minute, reset
 	p.Apply([]spec.TargetGroup{sg}, everyGroup)
@@ -31,7 +50,7 @@ func TestDeregistration(t *testing.T) {
 			g, gone := p.Group("g"), addrOf(sg.Targets[1].Target)
 			sg.Targets = sg.Targets[:1]
 			p.Apply([]spec.TargetGroup{sg}, everyGroup)
-			probes := n.probes[gone]
+			probes := n.probed(gone)
 			s := g.Status()
 			if len(s) != 2 || s[1].State != spec.TargetDraining || s[1].Reason != "Target.DeregistrationInProgress" || !s[1].Since.Equal(time.Now()) {
 				t.Fatalf("status %+v", s)
@@ -41,8 +60,8 @@ func TestDeregistration(t *testing.T) {
 			}
 			time.Sleep(time.Minute - time.Millisecond)
 			synctest.Wait()
-			if len(g.Status()) != 2 || len(*lost) != 0 || n.probes[gone] != probes {
-				t.Errorf("before the delay is over: %+v, lost %v, %d probes", g.Status(), *lost, n.probes[gone]-probes)
+			if len(g.Status()) != 2 || len(lost.all()) != 0 || n.probed(gone) != probes {
+				t.Errorf("before the delay is over: %+v, lost %v, %d probes", g.Status(), lost.all(), n.probed(gone)-probes)
 			}
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
@@ -50,8 +69,8 @@ func TestDeregistration(t *testing.T) {
 			if !reset {
 				want = nil
 			}
-			if len(g.Status()) != 1 || !slices.Equal(*lost, want) {
-				t.Errorf("after the delay: %+v, lost %v, want %v", g.Status(), *lost, want)
+			if len(g.Status()) != 1 || !slices.Equal(lost.all(), want) {
+				t.Errorf("after the delay: %+v, lost %v, want %v", g.Status(), lost.all(), want)
 			}
 		})
 	}
@@ -73,8 +92,8 @@ func TestRegisteringAgainEndsDraining(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if len(*lost) != 0 || len(p.Group("g").Status()) != 2 {
-			t.Errorf("lost %v, status %+v", *lost, p.Group("g").Status())
+		if len(lost.all()) != 0 || len(p.Group("g").Status()) != 2 {
+			t.Errorf("lost %v, status %+v", lost.all(), p.Group("g").Status())
 		}
 	})
 }
@@ -86,8 +105,8 @@ func TestDeregistrationWithoutDelay(t *testing.T) {
 		p.Apply([]spec.TargetGroup{sg}, everyGroup)
 		sg.Targets = nil
 		p.Apply([]spec.TargetGroup{sg}, everyGroup)
-		if len(*lost) != 2 || len(p.Group("g").Status()) != 0 {
-			t.Errorf("lost %v, status %+v", *lost, p.Group("g").Status())
+		if len(lost.all()) != 2 || len(p.Group("g").Status()) != 0 {
+			t.Errorf("lost %v, status %+v", lost.all(), p.Group("g").Status())
 		}
 	})
 }
@@ -108,11 +127,11 @@ func TestRemovedGroupDrains(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			if back && (p.Group("g") != g || g.Healthy() != 2 || len(*lost) != 0) {
-				t.Errorf("came back: %v, lost %v", states(g), *lost)
+			if back && (p.Group("g") != g || g.Healthy() != 2 || len(lost.all()) != 0) {
+				t.Errorf("came back: %v, lost %v", states(g), lost.all())
 			}
-			if !back && (p.Group("g") != nil || len(*lost) != 2 || len(p.queue) != 0) {
-				t.Errorf("removed: lost %v, %d queued", *lost, len(p.queue))
+			if !back && (p.Group("g") != nil || len(lost.all()) != 2 || len(p.queue) != 0) {
+				t.Errorf("removed: lost %v, %d queued", lost.all(), len(p.queue))
 			}
 		})
 	}

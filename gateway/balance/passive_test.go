@@ -107,22 +107,21 @@ func TestUnhealthyReset(t *testing.T) {
 		n := newNetwork()
 		sg := group("g", 2, false)
 		sg.UnhealthyReset = true
-		p := n.run(t, nil)
-		var lost []Loss
-		p.cfg.Lost = func(l Loss) { lost = append(lost, l) }
+		p, seen := n.run(t, nil), &losses{}
+		p.cfg.Lost = seen.add
 		p.Apply([]spec.TargetGroup{sg}, everyGroup)
 		time.Sleep(firstSpread)
 		n.set("10.0.0.1:80", true)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		want := Loss{Group: "g", Target: addrOf(targets(1)[0].Target)}
-		if len(lost) != 1 || lost[0] != want {
+		if lost := seen.all(); len(lost) != 1 || lost[0] != want {
 			t.Errorf("lost %v, want %v", lost, want)
 		}
 		n.set("10.0.0.2:80", true)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if len(lost) != 1 {
+		if lost := seen.all(); len(lost) != 1 {
 			t.Errorf("lost %v: the last healthy target keeps its flows", lost)
 		}
 	})

@@ -58,6 +58,13 @@ func (n *network) set(a string, down bool) {
 	n.down[netip.MustParseAddrPort(a)] = down
 }
 
+// probed is how often a target was probed.
+func (n *network) probed(a netip.AddrPort) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.probes[a]
+}
+
 // run starts a pool over the network inside a synctest bubble.
 func (n *network) run(t *testing.T, changed func()) *Pool {
 	t.Helper()
