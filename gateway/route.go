@@ -13,6 +13,7 @@ import (
 	"causeway/gateway/balance"
 	"causeway/gateway/domain"
 	"causeway/gateway/endpoint"
+	"causeway/gateway/probe"
 	"causeway/gateway/spec"
 )
 
@@ -84,8 +85,8 @@ func (r *route) reachable(to netip.AddrPort) error {
 	return nil
 }
 
-// probe makes one health check: it connects and resets.
-func (r *route) probe(ctx context.Context, to netip.AddrPort) error {
+// probe makes one health check: it connects, says what there is to say, and resets.
+func (r *route) probe(ctx context.Context, to netip.AddrPort, talk probe.Talk) error {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if err := r.check(to.Addr()); err != nil {
 		return err
@@ -94,15 +95,18 @@ func (r *route) probe(ctx context.Context, to netip.AddrPort) error {
 		if err := r.reachable(to); err != nil {
 			return err
 		}
-		return r.provider.Probe(ctx, r.source, to)
+		return r.provider.Probe(ctx, r.source, to, talk)
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return err
 	}
+	if talk != nil {
+		err = talk(ctx, conn)
+	}
 	// A reset leaves no TIME_WAIT, of which thousands to one target would make every connect slow.
-	return errors.Join(conn.(*net.TCPConn).SetLinger(0), conn.Close())
+	return errors.Join(err, conn.(*net.TCPConn).SetLinger(0), conn.Close())
 }
 
 // service is one port of a network interface. It stands between the endpoint engine and the route in force, which may be
@@ -167,5 +171,6 @@ func (g *Gateway) probe(ctx context.Context, group *spec.TargetGroup, target net
 	if r == nil {
 		return errNode
 	}
-	return r.probe(ctx, target)
+	target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
+	return r.probe(ctx, target, probe.Of(group, target))
 }

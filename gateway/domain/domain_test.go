@@ -79,7 +79,7 @@ func serve(t *testing.T, d *Domain, port *link.Port, at string) {
 func probe(t testing.TB, d *Domain, from, to string, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	return d.Probe(ctx, addr(from), addrPort(to))
+	return d.Probe(ctx, addr(from), addrPort(to), nil)
 }
 
 func TestConnectionsThroughADomain(t *testing.T) {
@@ -149,7 +149,7 @@ func TestProbeWithoutPeerFailsAtOnce(t *testing.T) {
 	if err := d.AddAddress(addr("10.0.1.9")); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Probe(t.Context(), addr("10.0.1.9"), addrPort("10.0.0.6:22")); !errors.Is(err, ErrNoPeer) {
+	if err := d.Probe(t.Context(), addr("10.0.1.9"), addrPort("10.0.0.6:22"), nil); !errors.Is(err, ErrNoPeer) {
 		t.Errorf("got %v, want %v", err, ErrNoPeer)
 	}
 }
