@@ -122,8 +122,9 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 			StaticRoutes: []string{"192.168.50.0/24", "192.168.51.0/24"}},
 		"TargetGroup": &pb.TargetGroup{DisplayName: name, Vpc: prod, Port: 8080, FailOpen: new(true), HealthCheck: &pb.HealthCheck{
 			Protocol: pb.HealthCheck_HTTP, Path: "/up", Matcher: "200-299", Interval: durationpb.New(10e9), Timeout: durationpb.New(5e9), HealthyThreshold: 2, UnhealthyThreshold: 2}},
-		"Certificate":  &pb.Certificate{DisplayName: name, CertificateChain: chain, PrivateKey: key},
-		"LoadBalancer": &pb.LoadBalancer{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"}},
+		"Certificate": &pb.Certificate{DisplayName: name, CertificateChain: chain, PrivateKey: key},
+		"LoadBalancer": &pb.LoadBalancer{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"},
+			SecondaryIpAddressesPerZone: new(int32(1))},
 		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TLS, TargetGroup: "accounts/alpha/targetGroups/main",
 			IdleTimeout: durationpb.New(60e9), Certificates: []string{"accounts/alpha/certificates/main"},
 			MinimumTlsVersion: pb.Listener_TLS_1_3, AlpnProtocols: []string{"h2", "http/1.1"}},

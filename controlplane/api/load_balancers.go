@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/netip"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -50,23 +51,69 @@ func prepareLoadBalancer(ctx context.Context, c *change, lb *pb.LoadBalancer) er
 		return err
 	}
 	lb.Vpc = resource.Parent(subnets[0].Name)
+	if lb.SecondaryIpAddressesPerZone == nil {
+		lb.SecondaryIpAddressesPerZone = new(int32(0))
+	}
 	for _, subnet := range subnets {
-		addr, err := c.lowestFree(ctx, subnet.Value, nil)
+		node := &pb.LoadBalancer_Node{Subnet: subnet.Name, AvailabilityZone: subnet.Value.GetAvailabilityZone()}
+		if err := c.addressNode(ctx, node, subnet.Value, lb.GetSecondaryIpAddressesPerZone()); err != nil {
+			return err
+		}
+		lb.Nodes = append(lb.Nodes, node)
+	}
+	return nil
+}
+
+// addressNode gives a node the addresses that it does not have yet.
+func (c *change) addressNode(ctx context.Context, node *pb.LoadBalancer_Node, subnet *pb.Subnet, secondary int32) error {
+	taken := map[netip.Addr]string{}
+	next := func() (string, error) {
+		addr, err := c.lowestFree(ctx, subnet, taken)
+		taken[addr] = c.name
+		return addr.String(), err
+	}
+	var err error
+	if node.GetIpAddress() == "" {
+		if node.IpAddress, err = next(); err != nil {
+			return err
+		}
+	}
+	for len(node.GetSecondaryIpAddresses()) < int(secondary) {
+		addr, err := next()
 		if err != nil {
 			return err
 		}
-		lb.Nodes = append(lb.Nodes, &pb.LoadBalancer_Node{
-			Subnet:           subnet.Name,
-			AvailabilityZone: subnet.Value.GetAvailabilityZone(),
-			IpAddress:        addr.String(),
-		})
+		node.SecondaryIpAddresses = append(node.SecondaryIpAddresses, addr)
+	}
+	return nil
+}
+
+// reviseLoadBalancer gives the nodes more addresses. Those they have may be in use.
+func reviseLoadBalancer(ctx context.Context, c *change, before, after *pb.LoadBalancer) error {
+	have, want := before.GetSecondaryIpAddressesPerZone(), after.GetSecondaryIpAddressesPerZone()
+	if want < have {
+		c.wrong.Add(c.path("secondary_ip_addresses_per_zone"), "%d is less than the %d that each node has; it may be raised only", want, have)
+		return errViolations
+	}
+	if want == have {
+		return nil
+	}
+	for _, node := range after.GetNodes() {
+		subnet, err := resource.Subnets.Get(ctx, c.store, node.GetSubnet())
+		if err != nil {
+			return err
+		}
+		resource.Subnets.Require(c.tx, subnet.Name, subnet.Revision)
+		if err := c.addressNode(ctx, node, subnet.Value, want); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 func (s *loadBalancers) UpdateLoadBalancer(ctx context.Context, req *pb.UpdateLoadBalancerRequest) (*pb.LoadBalancer, error) {
 	return update(ctx, s.kernel, resource.LoadBalancers, alteration[*pb.LoadBalancer]{
-		field: "load_balancer", value: req.GetLoadBalancer(), mask: req.GetUpdateMask(),
+		field: "load_balancer", value: req.GetLoadBalancer(), mask: req.GetUpdateMask(), prepare: reviseLoadBalancer,
 	})
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -23,7 +24,8 @@ func TestLoadBalancerHasANodeInEachSubnet(t *testing.T) {
 			{Subnet: s.full("vpcs/partner/subnets/a"), AvailabilityZone: "us-east-1a", IpAddress: "10.1.1.4"},
 			{Subnet: s.full("vpcs/partner/subnets/b"), AvailabilityZone: "us-east-1b", IpAddress: "10.1.2.4"},
 		},
-		Etag: lb.GetEtag(), CreateTime: lb.GetCreateTime(), UpdateTime: lb.GetUpdateTime(),
+		SecondaryIpAddressesPerZone: new(int32(0)),
+		Etag:                        lb.GetEtag(), CreateTime: lb.GetCreateTime(), UpdateTime: lb.GetUpdateTime(),
 	}
 	if !proto.Equal(lb, want) {
 		t.Errorf("created %v, want %v", lb, want)
@@ -33,6 +35,43 @@ func TestLoadBalancerHasANodeInEachSubnet(t *testing.T) {
 	}
 	_, err = s.vpcs().DeleteSubnet(s.ctx, &pb.DeleteSubnetRequest{Name: a.GetName()})
 	wantError(t, err, codes.FailedPrecondition, "HAS_CHILDREN", "loadBalancers/orders")
+}
+
+func TestSecondaryAddresses(t *testing.T) {
+	s := newShop(t)
+	lb, err := s.lbs.CreateLoadBalancer(s.ctx, &pb.CreateLoadBalancerRequest{LoadBalancerId: "orders", LoadBalancer: &pb.LoadBalancer{
+		Subnets: []string{"vpcs/partner/subnets/a", "vpcs/partner/subnets/b"}, SecondaryIpAddressesPerZone: new(int32(2)),
+	}})
+	must(t, err)
+	want := []string{"10.1.2.4", "10.1.2.5", "10.1.2.6"}
+	if n := lb.GetNodes()[1]; !slices.Equal(append([]string{n.GetIpAddress()}, n.GetSecondaryIpAddresses()...), want) {
+		t.Errorf("node %v, want %v", n, want)
+	}
+	update := func(n int32) (*pb.LoadBalancer, error) {
+		return s.lbs.UpdateLoadBalancer(s.ctx, &pb.UpdateLoadBalancerRequest{LoadBalancer: &pb.LoadBalancer{Name: lb.GetName(), SecondaryIpAddressesPerZone: &n}})
+	}
+	lb, err = update(7)
+	must(t, err)
+	if n := lb.GetNodes()[0]; len(n.GetSecondaryIpAddresses()) != 7 || n.GetSecondaryIpAddresses()[6] != "10.1.1.11" {
+		t.Errorf("node with 7 more addresses: %v", n)
+	}
+	for _, n := range []int32{6, 8, -1} {
+		_, err = update(n)
+		wantField(t, err, "load_balancer.secondary_ip_addresses_per_zone")
+	}
+	subnet, err := s.vpcs().GetSubnet(s.ctx, &pb.GetSubnetRequest{Name: "vpcs/partner/subnets/a"})
+	must(t, err)
+	if free := subnet.GetAvailableIpAddressCount(); free != 251-8 {
+		t.Errorf("%d addresses are free, want %d", free, 251-8)
+	}
+	_, err = s.lbs.CreateLoadBalancer(s.ctx, &pb.CreateLoadBalancerRequest{LoadBalancerId: "many", LoadBalancer: &pb.LoadBalancer{
+		Subnets: []string{"vpcs/partner/subnets/a2"}, SecondaryIpAddressesPerZone: new(int32(7)),
+	}})
+	must(t, err)
+	_, err = s.lbs.CreateLoadBalancer(s.ctx, &pb.CreateLoadBalancerRequest{LoadBalancerId: "more", LoadBalancer: &pb.LoadBalancer{
+		Subnets: []string{"vpcs/partner/subnets/a2"}, SecondaryIpAddressesPerZone: new(int32(7)),
+	}})
+	wantError(t, err, codes.ResourceExhausted, "AZ_ADDRESSES_EXHAUSTED", "vpcs/partner/subnets/a2")
 }
 
 func TestCreateLoadBalancerRules(t *testing.T) {

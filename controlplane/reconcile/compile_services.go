@@ -135,7 +135,15 @@ func (c *compiler) loadBalancers() {
 				return fmt.Errorf("two nodes in %q", zone)
 			}
 			zones[zone] = true
-			lb.Nodes = append(lb.Nodes, spec.Node{Zone: zone, Address: addr})
+			compiled := spec.Node{Zone: zone, Address: addr}
+			for _, text := range node.GetSecondaryIpAddresses() {
+				secondary, err := d.takeOwn(text, name)
+				if err != nil {
+					return fmt.Errorf("node in %q: %w", zone, err)
+				}
+				compiled.Secondary = append(compiled.Secondary, secondary)
+			}
+			lb.Nodes = append(lb.Nodes, compiled)
 		}
 		if len(lb.Nodes) == 0 {
 			return errors.New("no gateway serves one of its availability zones")

@@ -113,6 +113,9 @@ func loadBalancerClaims(lb *pb.LoadBalancer) []Claim {
 	claims := make([]Claim, 0, len(lb.GetNodes()))
 	for _, node := range lb.GetNodes() {
 		claims = append(claims, AddressClaim(lb.GetVpc(), node.GetIpAddress()))
+		for _, addr := range node.GetSecondaryIpAddresses() {
+			claims = append(claims, AddressClaim(lb.GetVpc(), addr))
+		}
 	}
 	return claims
 }

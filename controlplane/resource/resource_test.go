@@ -76,7 +76,7 @@ func TestKindsFitTheirMessages(t *testing.T) {
 	for _, m := range []proto.Message{
 		&pb.Account{}, &pb.Token{}, &pb.Vpc{}, &pb.Subnet{}, &pb.Attachment{}, &pb.Peering{}, &pb.CustomerGateway{},
 		&pb.VpnConnection{}, &pb.TargetGroup{}, &pb.LoadBalancer{}, &pb.Listener{}, &pb.EndpointService{}, &pb.Endpoint{},
-		&pb.Notification{},
+		&pb.Notification{}, &pb.Certificate{},
 	} {
 		name := string(m.ProtoReflect().Descriptor().Name())
 		messages[strings.ToLower(name[:1])+name[1:]+"s"] = m

@@ -506,6 +506,9 @@ type LoadBalancer struct {
 	Vpc string `protobuf:"bytes,5,opt,name=vpc,proto3" json:"vpc,omitempty"`
 	// One per subnet.
 	Nodes []*LoadBalancer_Node `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// How many further source addresses each node has, 0 to 7; each is good for some 60,000 connections at
+	// a time to one target. May be raised, not lowered.
+	SecondaryIpAddressesPerZone *int32 `protobuf:"varint,12,opt,name=secondary_ip_addresses_per_zone,json=secondaryIpAddressesPerZone,proto3,oneof" json:"secondary_ip_addresses_per_zone,omitempty"`
 	// Where the resource is in its life.
 	State LoadBalancer_State `protobuf:"varint,7,opt,name=state,proto3,enum=causeway.v1.LoadBalancer_State" json:"state,omitempty"`
 	// Why the state is what it is, in words; empty when there is nothing to say.
@@ -591,6 +594,13 @@ func (x *LoadBalancer) GetNodes() []*LoadBalancer_Node {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *LoadBalancer) GetSecondaryIpAddressesPerZone() int32 {
+	if x != nil && x.SecondaryIpAddressesPerZone != nil {
+		return *x.SecondaryIpAddressesPerZone
+	}
+	return 0
 }
 
 func (x *LoadBalancer) GetState() LoadBalancer_State {
@@ -2632,9 +2642,11 @@ type LoadBalancer_Node struct {
 	// Its availability zone.
 	AvailabilityZone string `protobuf:"bytes,2,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
 	// Source address of connections to targets inside the VPC.
-	IpAddress     string `protobuf:"bytes,3,opt,name=ip_address,json=ipAddress,proto3" json:"ip_address,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	IpAddress string `protobuf:"bytes,3,opt,name=ip_address,json=ipAddress,proto3" json:"ip_address,omitempty"`
+	// Further ones, used in this order as the ports of those before are used up towards a target.
+	SecondaryIpAddresses []string `protobuf:"bytes,4,rep,name=secondary_ip_addresses,json=secondaryIpAddresses,proto3" json:"secondary_ip_addresses,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *LoadBalancer_Node) Reset() {
@@ -2688,18 +2700,26 @@ func (x *LoadBalancer_Node) GetIpAddress() string {
 	return ""
 }
 
+func (x *LoadBalancer_Node) GetSecondaryIpAddresses() []string {
+	if x != nil {
+		return x.SecondaryIpAddresses
+	}
+	return nil
+}
+
 var File_causeway_v1_load_balancers_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\n" +
-	" causeway/v1/load_balancers.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x05\n" +
+	" causeway/v1/load_balancers.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\a\n" +
 	"\fLoadBalancer\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x125\n" +
 	"\asubnets\x18\x04 \x03(\tB\x1b\xe0A\x02\xe0A\x05\xbaH\x12\x92\x01\x0f\b\x01\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\asubnets\x12\x15\n" +
 	"\x03vpc\x18\x05 \x01(\tB\x03\xe0A\x03R\x03vpc\x129\n" +
-	"\x05nodes\x18\x06 \x03(\v2\x1e.causeway.v1.LoadBalancer.NodeB\x03\xe0A\x03R\x05nodes\x12:\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x1e.causeway.v1.LoadBalancer.NodeB\x03\xe0A\x03R\x05nodes\x12W\n" +
+	"\x1fsecondary_ip_addresses_per_zone\x18\f \x01(\x05B\f\xe0A\x01\xbaH\x06\x1a\x04\x18\a(\x00H\x01R\x1bsecondaryIpAddressesPerZone\x88\x01\x01\x12:\n" +
 	"\x05state\x18\a \x01(\x0e2\x1f.causeway.v1.LoadBalancer.StateB\x03\xe0A\x03R\x05state\x12(\n" +
 	"\rstate_message\x18\b \x01(\tB\x03\xe0A\x03R\fstateMessage\x12\x1f\n" +
 	"\x04etag\x18\t \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12@\n" +
@@ -2707,12 +2727,13 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\x1ay\n" +
+	"updateTime\x1a\xb4\x01\n" +
 	"\x04Node\x12\x1b\n" +
 	"\x06subnet\x18\x01 \x01(\tB\x03\xe0A\x03R\x06subnet\x120\n" +
 	"\x11availability_zone\x18\x02 \x01(\tB\x03\xe0A\x03R\x10availabilityZone\x12\"\n" +
 	"\n" +
-	"ip_address\x18\x03 \x01(\tB\x03\xe0A\x03R\tipAddress\"T\n" +
+	"ip_address\x18\x03 \x01(\tB\x03\xe0A\x03R\tipAddress\x129\n" +
+	"\x16secondary_ip_addresses\x18\x04 \x03(\tB\x03\xe0A\x03R\x14secondaryIpAddresses\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -2720,7 +2741,8 @@ const file_causeway_v1_load_balancers_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"\xf7\a\n" +
+	"\r_display_nameB\"\n" +
+	" _secondary_ip_addresses_per_zone\"\xf7\a\n" +
 	"\bListener\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12%\n" +
