@@ -145,7 +145,7 @@ var addressLike = regexp.MustCompile(`cidr|address|route|prefix|host|upstream|se
 
 // nameLike are the names of fields that hold names of resources.
 var nameLike = func() map[protoreflect.Name]bool {
-	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true}
+	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true}
 	for _, kind := range resource.All() {
 		for field := range kind.References {
 			all[field] = true
@@ -203,6 +203,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them
 	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
 		return maybe // the path is the receiver's
+	case name == "principals" && text == "*" && m.name == "RemovePrincipals":
+		return maybe
 	case strings.EqualFold(text, requestID), name == "public_key" && len(text) == 44, strings.HasSuffix(name, "_id") && resource.IsID(text):
 		return maybe
 	case name == "page_token", strings.HasSuffix(name, "_id"):

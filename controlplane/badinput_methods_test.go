@@ -33,7 +33,9 @@ func (m *method) writes() bool {
 // customNouns are the resources of methods whose names do not say it.
 var customNouns = map[protoreflect.Name]protoreflect.Name{
 	"RegisterTargets": "TargetGroup", "DeregisterTargets": "TargetGroup", "ListTargetHealth": "TargetGroup",
-	"RotateSecret": "Notification",
+	"RotateSecret":  "Notification",
+	"AddPrincipals": "EndpointService", "RemovePrincipals": "EndpointService", "ListConnections": "EndpointService",
+	"AcceptConnections": "EndpointService", "RejectConnections": "EndpointService",
 }
 
 var verbs = regexp.MustCompile(`^[A-Z][a-z]+`)
@@ -104,6 +106,32 @@ var given = map[protoreflect.FullName]func(protoreflect.Message){
 	},
 }
 
+// givenIn is given for what depends on the world.
+func (w *world) givenIn(f protoreflect.FieldDescriptor, r protoreflect.Message) bool {
+	if w.main["Endpoint"] == nil {
+		return false
+	}
+	uids := []string{w.main["Endpoint"].(*pb.Endpoint).GetUid()}
+	principals := []string{"accounts/beta"}
+	switch m := r.Interface().(type) {
+	case *pb.AddPrincipalsRequest:
+		m.Principals = principals
+	case *pb.RemovePrincipalsRequest:
+		m.Principals, m.Revocation = principals, drain()
+	case *pb.AcceptConnectionsRequest:
+		m.Endpoints = uids
+	case *pb.RejectConnectionsRequest:
+		m.Endpoints, m.Revocation = uids, drain()
+	case *pb.DeleteEndpointServiceRequest:
+		m.Force, m.Revocation = true, drain()
+	}
+	return r.Has(f)
+}
+
+func drain() *pb.Revocation {
+	return &pb.Revocation{Mode: pb.Revocation_DRAIN, DrainDuration: durationpb.New(60e9)}
+}
+
 // fresh gives what each method that creates creates, with as much filled in as there is.
 func (w *world) fresh() map[protoreflect.Name]proto.Message {
 	const prod = "accounts/alpha/vpcs/prod"
@@ -128,12 +156,13 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 		"Listener": &pb.Listener{Port: 8443, Protocol: pb.Listener_TLS, TargetGroup: "accounts/alpha/targetGroups/main",
 			IdleTimeout: durationpb.New(60e9), Certificates: []string{"accounts/alpha/certificates/main"},
 			MinimumTlsVersion: pb.Listener_TLS_1_3, AlpnProtocols: []string{"h2", "http/1.1"}},
-		"EndpointService": &pb.EndpointService{DisplayName: name, LoadBalancers: []string{"accounts/alpha/loadBalancers/free"}},
-		"Notification":    &pb.Notification{DisplayName: name, Url: receiverURL, Events: []pb.Notification_Event{pb.Notification_CONNECT}},
+		"EndpointService": &pb.EndpointService{DisplayName: name, LoadBalancers: []string{"accounts/alpha/loadBalancers/free"},
+			AcceptanceRequired: new(true)},
+		"Notification": &pb.Notification{DisplayName: name, Url: receiverURL, Events: []pb.Notification_Event{pb.Notification_CONNECT}},
 		"Endpoint": &pb.Endpoint{DisplayName: name, ServiceName: "accounts/alpha/endpointServices/main",
 			Subnets:              []string{prod + "/subnets/main", prod + "/subnets/b"},
 			SubnetConfigurations: []*pb.SubnetConfiguration{{Subnet: prod + "/subnets/b", IpAddress: "10.0.2.77"}},
-			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}},
+			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}, CrossZone: new(true)},
 	}
 }
 
@@ -155,6 +184,7 @@ func (w *world) base(m *method) proto.Message {
 		switch {
 		case custom:
 			fill(r)
+		case w.givenIn(f, r):
 		case f.Name() == "name":
 			set(w.subject(m))
 		case f.Name() == "parent":

@@ -168,7 +168,11 @@ func (w *world) settleTokens() {
 			Role: token.role, ExpireTime: timestamppb.New(time.Now().Add(token.life))}})
 		w.tokens[token.name] = made.(*pb.Token).GetSecret()
 	}
-	w.tokens["wrong"] = w.tokens["alpha admin"][:10] + "A" + w.tokens["alpha admin"][11:] // one letter differs
+	letter := "A" // the one that differs
+	if good := w.tokens["alpha admin"]; good[10:11] == letter {
+		letter = "B"
+	}
+	w.tokens["wrong"] = w.tokens["alpha admin"][:10] + letter + w.tokens["alpha admin"][11:]
 	w.tokens["malformed"] = "cwt_%00"
 	w.ahead.Store(int64(2 * time.Minute))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -27,6 +28,26 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		if expired(m, k.now()) {
 			m.State = pb.Peering_EXPIRED
 		}
+	case *pb.Endpoint:
+		if lapsed(m, k.now()) {
+			m.State = pb.Endpoint_EXPIRED
+		}
+		return k.markCrossZone(ctx, m)
+	}
+	return nil
+}
+
+// markCrossZone says of an endpoint's interfaces which lie in zones that the service lacks at present.
+func (k *kernel) markCrossZone(ctx context.Context, e *pb.Endpoint) error {
+	if !e.GetCrossZone() {
+		return nil
+	}
+	service, err := k.serviceOf(ctx, e)
+	if err != nil || service.Value == nil {
+		return err
+	}
+	for _, eni := range e.GetNetworkInterfaces() {
+		eni.CrossZone = !slices.Contains(service.Value.GetAvailabilityZones(), eni.GetAvailabilityZone())
 	}
 	return nil
 }

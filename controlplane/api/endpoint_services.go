@@ -19,8 +19,9 @@ const servicePrefix = "com.causeway.vpce."
 
 // Reasons of FAILED_PRECONDITION.
 const (
-	reasonExistingConnections = "EXISTING_ENDPOINT_CONNECTIONS"
+	reasonExistingConnections = "EXISTING_VPC_ENDPOINT_CONNECTIONS"
 	reasonZoneInUse           = "ZONE_IN_USE"
+	reasonZoneMissing         = "ZONE_MISSING"
 )
 
 type endpointServices struct {
@@ -46,7 +47,6 @@ func (s *endpointServices) CreateEndpointService(ctx context.Context, req *pb.Cr
 
 func prepareEndpointService(ctx context.Context, c *change, service *pb.EndpointService) error {
 	service.State = pb.EndpointService_PENDING
-	c.refuseAcceptance(service)
 	region, err := c.offer(ctx, service)
 	if err != nil {
 		return err
@@ -55,14 +55,8 @@ func prepareEndpointService(ctx context.Context, c *change, service *pb.Endpoint
 	if err != nil {
 		return err
 	}
-	service.ServiceName = servicePrefix + region + "." + uid
+	service.Region, service.ServiceName = region, servicePrefix+region+"."+uid
 	return nil
-}
-
-func (c *change) refuseAcceptance(service *pb.EndpointService) {
-	if service.GetAcceptanceRequired() {
-		c.wrong.Add(c.path("acceptance_required"), "must be false: consent to each endpoint is not offered yet")
-	}
 }
 
 func (s *endpointServices) UpdateEndpointService(ctx context.Context, req *pb.UpdateEndpointServiceRequest) (*pb.EndpointService, error) {
@@ -75,12 +69,11 @@ func (s *endpointServices) UpdateEndpointService(ctx context.Context, req *pb.Up
 // reviseEndpointService lets load balancers come and go within the service's region as long as no
 // zone that endpoints use is lost.
 func reviseEndpointService(ctx context.Context, c *change, before, after *pb.EndpointService) error {
-	c.refuseAcceptance(after)
 	region, err := c.offer(ctx, after)
 	if err != nil {
 		return err
 	}
-	if own := serviceRegion(after); region != own {
+	if own := after.GetRegion(); region != own {
 		c.wrong.Add(c.path("load_balancers"), "lie in region %s; the service stays in %s", region, own)
 		return errViolations
 	}
@@ -93,26 +86,20 @@ func reviseEndpointService(ctx context.Context, c *change, before, after *pb.End
 	return c.refuseLostZones(ctx, after, lost)
 }
 
-// refuseLostZones refuses to take away zones in which endpoints have network interfaces. Until the
-// commit no endpoint gets one there.
+// refuseLostZones refuses to take away zones that endpoints need, of whatever account. Until the commit
+// no endpoint comes to need one.
 func (c *change) refuseLostZones(ctx context.Context, service *pb.EndpointService, lost []string) error {
-	account := resource.AccountName(resource.Account(c.name))
-	all, revision, err := resource.Endpoints.ReadAll(ctx, c.store, account)
+	prefix := service.GetUid() + "/"
+	claims, revision, err := c.store.Claims(ctx, resource.ClaimUse, prefix)
 	if err != nil {
 		return err
 	}
-	resource.Endpoints.RequireUnchanged(c.tx, account, revision)
+	c.tx.RequireClaims(resource.ClaimUse, prefix, revision)
 	var users []string
-	for _, e := range all {
-		endpoint := e.Message.(*pb.Endpoint)
-		if endpoint.GetServiceName() != service.GetServiceName() || resource.Deleting(endpoint) {
-			continue
-		}
-		for _, eni := range endpoint.GetNetworkInterfaces() {
-			if slices.Contains(lost, eni.GetAvailabilityZone()) {
-				users = append(users, e.Name)
-				break
-			}
+	for _, claim := range claims {
+		uid, zones := resource.Use(claim.Key)
+		if slices.ContainsFunc(zones, func(zone string) bool { return slices.Contains(lost, zone) }) {
+			users = append(users, shownTo(c.name, claim.Owner, uid))
 		}
 	}
 	if len(users) == 0 {
@@ -123,21 +110,77 @@ func (c *change) refuseLostZones(ctx context.Context, service *pb.EndpointServic
 		strings.Join(lost, ", "), enumerate(users))
 }
 
-// DeleteEndpointService refuses while endpoints use the service, and names them. The service's
-// notifications go with it.
+// shownTo gives what the owner of a service is told an endpoint is called: its name, or the uid of
+// another account's.
+func shownTo(service, endpoint, uid string) string {
+	if resource.Account(endpoint) == resource.Account(service) {
+		return endpoint
+	}
+	return uid
+}
+
+// DeleteEndpointService refuses while endpoints use the service or wait for acceptance, and names
+// them, unless it is to reject them first. The service's notifications go with it.
 func (s *endpointServices) DeleteEndpointService(ctx context.Context, req *pb.DeleteEndpointServiceRequest) (*emptypb.Empty, error) {
+	r, err := readRevocation(req.GetRevocation())
+	switch {
+	case err != nil:
+		return nil, err
+	case req.GetForce():
+		err = s.rejectAll(ctx, req, r)
+	case req.GetRevocation() != nil:
+		err = apierr.Invalid("revocation", "is for a deletion with force only")
+	}
+	if err != nil {
+		return nil, err
+	}
 	return removeWith(ctx, s.kernel, resource.EndpointServices, req.GetName(), req.GetEtag(),
-		func(_ context.Context, c *change, service store.Versioned[*pb.EndpointService], dependents []resource.Entry) error {
+		func(ctx context.Context, c *change, service store.Versioned[*pb.EndpointService], dependents []resource.Entry) error {
 			endpoints := c.removeNotifications(dependents)
+			if req.GetForce() {
+				return c.rejectLate(ctx, service.Value, endpoints, r)
+			}
 			if len(endpoints) == 0 {
 				return nil
 			}
+			blockers := make([]string, len(endpoints))
+			for n, e := range endpoints {
+				blockers[n] = shownTo(service.Name, e.Name, e.Message.GetUid())
+			}
 			return apierr.Precondition(reasonExistingConnections, resource.EndpointServices.Word, service.Name,
-				"is in use; first delete %s", enumerate(names(endpoints)))
+				"is in use; first delete or reject %s", enumerate(blockers))
 		})
 }
 
-// enumerate names up to ten resources of one account, which is left out.
+// rejectAll rejects the endpoints of a service that is to be deleted.
+func (s *endpointServices) rejectAll(ctx context.Context, req *pb.DeleteEndpointServiceRequest, r revocation) error {
+	who, err := caller(ctx)
+	if err != nil {
+		return err
+	}
+	service, err := find(ctx, s.kernel, who, resource.EndpointServices, "name", req.GetName())
+	switch {
+	case err != nil:
+		return err
+	case stale(req.GetEtag(), service.Revision) && !resource.Deleting(service.Value):
+		return apierr.EtagMismatch(resource.EndpointServices.Word, req.GetName())
+	}
+	return s.rejectEach(ctx, who, service.Name, r, func(*change, *pb.EndpointService, string) (bool, error) { return true, nil })
+}
+
+// rejectLate rejects, in the transaction of a deletion, the few endpoints that came after
+// [endpointServices.rejectAll]. Nobody is notified: the notifications go in it, too.
+func (c *change) rejectLate(ctx context.Context, service *pb.EndpointService, endpoints []resource.Entry, r revocation) error {
+	for _, e := range endpoints {
+		v := store.Versioned[*pb.Endpoint]{Name: e.Name, Value: e.Message.(*pb.Endpoint), Revision: e.Revision}
+		if _, err := c.writeDecision(ctx, service, v, pb.Notification_EVENT_UNSPECIFIED, r.decide); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enumerate names up to ten resources. The accounts of names are left out.
 func enumerate(names []string) string {
 	const most = 10
 	var b strings.Builder

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"causeway/controlplane/resource"
 	pb "causeway/proto/causeway/v1"
@@ -47,16 +46,4 @@ func (c *change) offer(ctx context.Context, service *pb.EndpointService) (region
 	slices.Sort(zones)
 	service.AvailabilityZones = slices.Compact(zones)
 	return region, nil
-}
-
-// serviceRegion gives the region in a service's public name. A uid has no dots, nor has a region.
-func serviceRegion(service *pb.EndpointService) string {
-	region, _, _ := strings.Cut(strings.TrimPrefix(service.GetServiceName(), servicePrefix), ".")
-	return region
-}
-
-// serviceUID gives the uid in a service's public name, as endpoints keep it.
-func serviceUID(serviceName string) string {
-	_, uid, _ := strings.Cut(strings.TrimPrefix(serviceName, servicePrefix), ".")
-	return uid
 }

@@ -20,6 +20,7 @@ func TestEndpointServiceIsOfferedInItsLoadBalancersZones(t *testing.T) {
 	must(t, err)
 	want := &pb.EndpointService{
 		Name: s.full("endpointServices/orders"), Uid: service.GetUid(), State: pb.EndpointService_PENDING,
+		Region:            "us-east-1",
 		LoadBalancers:     []string{s.full("loadBalancers/one"), s.full("loadBalancers/two")},
 		ServiceName:       "com.causeway.vpce.us-east-1." + service.GetUid(),
 		AvailabilityZones: []string{"us-east-1a", "us-east-1b"},
@@ -58,8 +59,6 @@ func TestCreateEndpointServiceRules(t *testing.T) {
 			codes.InvalidArgument, "INVALID_FIELD", []string{"endpoint_service.load_balancers[1]", "eu-west-1", "us-east-1"}},
 		{"bad repeated", &pb.EndpointService{LoadBalancers: []string{"loadBalancers/near", near.GetUid()}},
 			codes.InvalidArgument, "INVALID_FIELD", []string{"endpoint_service.load_balancers[1]", "repeats"}},
-		{"bad acceptance", &pb.EndpointService{LoadBalancers: []string{"loadBalancers/near"}, AcceptanceRequired: true},
-			codes.InvalidArgument, "INVALID_FIELD", []string{"endpoint_service.acceptance_required must be false"}},
 		{"bad none", &pb.EndpointService{}, codes.InvalidArgument, "INVALID_FIELD", []string{"endpoint_service.load_balancers"}},
 		{"bad absent", &pb.EndpointService{LoadBalancers: []string{"loadBalancers/none"}}, codes.NotFound, "LOAD_BALANCER_NOT_FOUND", nil},
 	}
@@ -80,7 +79,7 @@ func TestDeleteEndpointServiceNamesItsEndpoints(t *testing.T) {
 	}
 	remove := &pb.DeleteEndpointServiceRequest{Name: "endpointServices/orders"}
 	_, err := s.svc.DeleteEndpointService(s.ctx, remove)
-	wantError(t, err, codes.FailedPrecondition, "EXISTING_ENDPOINT_CONNECTIONS", "vpcs/prod/endpoints/e00", "vpcs/prod/endpoints/e09", "and 2 more")
+	wantError(t, err, codes.FailedPrecondition, "EXISTING_VPC_ENDPOINT_CONNECTIONS", "vpcs/prod/endpoints/e00", "vpcs/prod/endpoints/e09", "and 2 more")
 	for n := range 12 {
 		_, err := s.eps.DeleteEndpoint(s.ctx, &pb.DeleteEndpointRequest{Name: fmt.Sprintf("vpcs/prod/endpoints/e%02d", n)})
 		must(t, err)

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
@@ -37,18 +38,17 @@ func (s *endpoints) CreateEndpoint(ctx context.Context, req *pb.CreateEndpointRe
 }
 
 func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) error {
-	endpoint.State = pb.Endpoint_PENDING
 	c.bound(endpoint)
 	service, err := c.consumed(ctx, endpoint.GetServiceName())
 	if err != nil {
 		return err
 	}
-	endpoint.ServiceName = service.GetServiceName()
+	c.connect(endpoint, service)
 	vpc, err := resource.Vpcs.Get(ctx, c.store, resource.Parent(c.name))
 	if err != nil {
 		return err
 	}
-	if own, other := vpc.Value.GetRegion(), serviceRegion(service); own != other {
+	if own, other := vpc.Value.GetRegion(), service.GetRegion(); own != other {
 		c.wrong.Add(c.path("service_name"), "%s is offered in region %s and VPC %s lies in %s; both must be of one region",
 			quote(endpoint.GetServiceName()), other, quote(vpc.Name), own)
 	}
@@ -62,6 +62,18 @@ func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) erro
 		return err
 	}
 	return c.notify(ctx, service, pb.Notification_CONNECT, endpoint)
+}
+
+// connect makes a new endpoint one of a service, in the state it begins in.
+func (c *change) connect(endpoint *pb.Endpoint, service *pb.EndpointService) {
+	endpoint.ServiceName, endpoint.ServiceUid = service.GetServiceName(), service.GetUid()
+	if service.GetAcceptanceRequired() {
+		endpoint.State = pb.Endpoint_PENDING_ACCEPTANCE
+		endpoint.ExpireTime = timestamppb.New(c.now.Add(acceptanceLife))
+		return
+	}
+	endpoint.State = pb.Endpoint_PENDING
+	endpoint.AcceptTime = timestamppb.New(c.now)
 }
 
 // endpointQuota refuses one endpoint more than a VPC may have, also if others are made at this
@@ -81,7 +93,7 @@ func (c *change) endpointQuota(ctx context.Context, vpc string) error {
 // UpdateEndpoint takes the service in any spelling, as long as it is the endpoint's.
 func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRequest) (*pb.Endpoint, error) {
 	value := proto.Clone(req.GetEndpoint()).(*pb.Endpoint)
-	if err := s.publicName(ctx, &value.ServiceName); err != nil {
+	if err := s.spellService(ctx, value); err != nil {
 		return nil, err
 	}
 	return update(ctx, s.kernel, resource.Endpoints, alteration[*pb.Endpoint]{
@@ -89,14 +101,15 @@ func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRe
 	})
 }
 
-// reviseEndpoint gives added subnets interfaces; those of kept subnets stay as they are.
+// reviseEndpoint gives added subnets interfaces; those of kept subnets stay as they are. An endpoint
+// whose account may no longer choose the service goes on being its.
 func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint) error {
 	c.bound(after)
-	service, err := c.consumed(ctx, after.GetServiceName())
+	service, err := c.provided(ctx, before)
 	if err != nil {
 		return err
 	}
-	return c.interfaces(ctx, after, before.GetNetworkInterfaces(), service)
+	return c.interfaces(ctx, after, before, service)
 }
 
 // bound completes and checks the bounds of the zone budgets.

@@ -16,9 +16,10 @@ import (
 // interfaceUID begins the uids of network interfaces.
 const interfaceUID = "eni"
 
-// interfaces gives an endpoint one network interface for each of its subnets. Those it has already,
-// in kept, stay; others get a uid and the address designated for them or the lowest free one.
-func (c *change) interfaces(ctx context.Context, endpoint *pb.Endpoint, kept []*pb.NetworkInterface, service *pb.EndpointService) error {
+// interfaces gives an endpoint one network interface for each of its subnets. Those it had before
+// stay; others get a uid and the address designated for them or the lowest free one. There is nothing
+// before when the endpoint is new, and no service when that is gone: then no interface can be added.
+func (c *change) interfaces(ctx context.Context, endpoint, before *pb.Endpoint, service *pb.EndpointService) error {
 	vpc := resource.Parent(c.name)
 	subnets, err := c.placement(ctx, vpc, endpoint.GetSubnets())
 	if err != nil {
@@ -32,17 +33,19 @@ func (c *change) interfaces(ctx context.Context, endpoint *pb.Endpoint, kept []*
 	if err != nil {
 		return err
 	}
+	kept := before.GetNetworkInterfaces()
+	narrowed := before.GetCrossZone() && !endpoint.GetCrossZone()
 	endpoint.NetworkInterfaces = nil
 	for n, subnet := range subnets {
 		at := slices.IndexFunc(kept, func(eni *pb.NetworkInterface) bool { return eni.GetSubnet() == subnet.Name })
-		if at >= 0 {
-			endpoint.NetworkInterfaces = append(endpoint.NetworkInterfaces, kept[at])
+		if service == nil && at < 0 {
+			return notFound(resource.EndpointServices.Info, endpoint.GetServiceName())
+		}
+		if (at < 0 || narrowed) && !c.supported(endpoint, service, n, subnet.Value) {
 			continue
 		}
-		if !slices.Contains(service.GetAvailabilityZones(), subnet.Value.GetAvailabilityZone()) {
-			c.wrong.Add(c.path(fmt.Sprintf("subnets[%d]", n)),
-				"is in %s: the VPC endpoint service %s does not support the availability zone of the subnet: %s; its zones are %s",
-				subnet.Value.GetAvailabilityZone(), service.GetServiceName(), subnet.Value.GetUid(), strings.Join(service.GetAvailabilityZones(), ", "))
+		if at >= 0 {
+			endpoint.NetworkInterfaces = append(endpoint.NetworkInterfaces, kept[at])
 			continue
 		}
 		eni, err := c.newInterface(ctx, subnet.Value, designated[subnet.Name], targeted)
@@ -52,6 +55,18 @@ func (c *change) interfaces(ctx context.Context, endpoint *pb.Endpoint, kept []*
 		endpoint.NetworkInterfaces = append(endpoint.NetworkInterfaces, eni)
 	}
 	return nil
+}
+
+// supported notes it in AWS's words if an endpoint cannot have an interface in its nth subnet since
+// the service lacks the zone.
+func (c *change) supported(endpoint *pb.Endpoint, service *pb.EndpointService, n int, subnet *pb.Subnet) bool {
+	if endpoint.GetCrossZone() || slices.Contains(service.GetAvailabilityZones(), subnet.GetAvailabilityZone()) {
+		return true
+	}
+	c.wrong.Add(c.path(fmt.Sprintf("subnets[%d]", n)),
+		"is in %s. The VPC endpoint service %s does not support the availability zone of the subnet: %s. Its zones are %s; cross_zone has another one serve it",
+		subnet.GetAvailabilityZone(), endpoint.GetServiceName(), subnet.GetUid(), strings.Join(service.GetAvailabilityZones(), ", "))
+	return false
 }
 
 // designation is an address that the caller has chosen, and where the request says so.

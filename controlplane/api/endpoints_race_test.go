@@ -144,7 +144,7 @@ func TestServiceNeverGoesUnderAnEndpoint(t *testing.T) {
 		}
 		won[created == nil]++
 		if created == nil {
-			wantError(t, deleted, codes.FailedPrecondition, "EXISTING_ENDPOINT_CONNECTIONS")
+			wantError(t, deleted, codes.FailedPrecondition, "EXISTING_VPC_ENDPOINT_CONNECTIONS")
 			_, err = s.eps.DeleteEndpoint(s.ctx, &pb.DeleteEndpointRequest{Name: "vpcs/prod/endpoints/e"})
 			must(t, err)
 			must(t, resource.Endpoints.Purge(s.ctx, sharedStore, s.full("vpcs/prod/endpoints/e")))

@@ -26,6 +26,7 @@ func TestEndpointHasAnInterfaceInEachSubnet(t *testing.T) {
 		enis := endpoint.GetNetworkInterfaces()
 		want := &pb.Endpoint{
 			Name: s.full("vpcs/prod/endpoints/" + id), Uid: endpoint.GetUid(), ServiceName: service.GetServiceName(),
+			ServiceUid: service.GetUid(), AcceptTime: endpoint.GetCreateTime(),
 			Subnets:   []string{s.full("vpcs/prod/subnets/b"), s.full("vpcs/prod/subnets/a")},
 			Bandwidth: &pb.Bandwidth{BaselineMbps: 10_000, MaximumMbps: 40_000},
 			NetworkInterfaces: []*pb.NetworkInterface{
@@ -63,7 +64,7 @@ func TestCreateEndpointRules(t *testing.T) {
 		{"bad two in one zone", "endpointServices/orders", []string{"vpcs/prod/subnets/a", "vpcs/prod/subnets/a2"},
 			codes.InvalidArgument, "INVALID_FIELD", []string{"endpoint.subnets[1]", "subnets/a\"", "subnets/a2\"", "us-east-1a"}},
 		{"bad zone of the service", "endpointServices/orders", []string{"vpcs/prod/subnets/b"}, codes.InvalidArgument, "INVALID_FIELD",
-			[]string{"endpoint.subnets[0]", "the VPC endpoint service " + service.GetServiceName() + " does not support the availability zone of the subnet: " + b.GetUid()}},
+			[]string{"endpoint.subnets[0]", "The VPC endpoint service " + service.GetServiceName() + " does not support the availability zone of the subnet: " + b.GetUid()}},
 		{"bad subnet of another VPC", "endpointServices/orders", []string{"vpcs/partner/subnets/a"},
 			codes.InvalidArgument, "INVALID_FIELD", []string{"endpoint.subnets[0]", "vpcs/partner/subnets/a", "vpcs/prod"}},
 		{"bad region", "endpointServices/far", []string{"vpcs/prod/subnets/a"},

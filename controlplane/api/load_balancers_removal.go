@@ -41,8 +41,7 @@ func removeWith[T resource.Message](ctx context.Context, k *kernel, kind *resour
 		if err := rule(ctx, c, v, dependents); err != nil {
 			return err
 		}
-		c.markDeleting(v.Value)
-		kind.Update(c.tx, v.Name, v.Value, v.Revision)
+		writeDeleting(c, kind, v)
 		_, err = c.tx.Commit(ctx)
 		return err
 	})
@@ -61,6 +60,15 @@ func (c *change) alive(entries []resource.Entry, err error) ([]resource.Entry, e
 		}
 	}
 	return rest, err
+}
+
+// writeDeleting adds to the transaction that a resource is being deleted, and gives up what it does
+// not hold any more then.
+func writeDeleting[T resource.Message](c *change, kind *resource.Kind[T], v store.Versioned[T]) {
+	before := kind.Claims(v.Value)
+	c.markDeleting(v.Value)
+	resource.Move(c.tx, v.Name, before, kind.Claims(v.Value))
+	kind.Update(c.tx, v.Name, v.Value, v.Revision)
 }
 
 func (c *change) markDeleting(m resource.Message) {

@@ -2,13 +2,11 @@ package api
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"causeway/controlplane/resource"
-	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -30,7 +28,7 @@ func (c *change) notify(ctx context.Context, service *pb.EndpointService, event 
 	}
 	record := &pb.NotificationEvent{
 		Id: id, Type: event, Time: timestamppb.New(c.now), Position: c.events,
-		Region: serviceRegion(service), ServiceName: service.GetServiceName(), ServiceUid: service.GetUid(),
+		Region: service.GetRegion(), ServiceName: service.GetServiceName(), ServiceUid: service.GetUid(),
 		EndpointUid:     endpoint.GetUid(),
 		ConsumerAccount: resource.AccountName(resource.Account(endpoint.GetName())),
 	}
@@ -49,18 +47,8 @@ func (c *change) notify(ctx context.Context, service *pb.EndpointService, event 
 
 // notifyByName is notify for the service that an endpoint names, if that still exists.
 func (c *change) notifyByName(ctx context.Context, event pb.Notification_Event, endpoint *pb.Endpoint) error {
-	claim, err := c.store.ClaimOwner(ctx, resource.ClaimUID, serviceUID(endpoint.GetServiceName()))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	service, err := resource.EndpointServices.Get(ctx, c.store, claim.Owner)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	service, err := c.serviceOf(ctx, endpoint)
+	if err != nil || service.Value == nil {
 		return err
 	}
 	return c.notify(ctx, service.Value, event, endpoint)

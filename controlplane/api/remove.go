@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"causeway/controlplane/apierr"
 	"causeway/controlplane/resource"
@@ -59,9 +58,7 @@ func removeStored[T resource.Message](ctx context.Context, c *change, kind *reso
 		return hasChildren(kind.Info, text, blockers)
 	}
 	if kind.Life {
-		resource.MarkDeleting(v.Value)
-		set(v.Value, "update_time", timestamppb.New(c.now))
-		kind.Update(c.tx, v.Name, v.Value, v.Revision)
+		writeDeleting(c, kind, v)
 	} else {
 		kind.Remove(c.tx, v)
 	}

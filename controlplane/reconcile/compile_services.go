@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -210,86 +209,4 @@ func (c *compiler) endpointServices() {
 		c.services[name], c.services[m.GetUid()] = s, s
 		return nil
 	})
-}
-
-// service finds a service by what an endpoint keeps of it: its public name, which ends in the uid,
-// its resource name or its uid.
-func (c *compiler) service(text string) (*service, error) {
-	if s, ok := c.services[text[strings.LastIndexByte(text, '.')+1:]]; ok {
-		return s, nil
-	}
-	return nil, fmt.Errorf("endpoint service %q is not in force", text)
-}
-
-func (c *compiler) endpoints() {
-	uids := map[string]bool{}
-	each(c, c.in.endpoints, func(name string, m *pb.Endpoint) error {
-		d, err := c.domain(resource.Parent(name))
-		if err != nil {
-			return err
-		}
-		s, err := c.service(m.GetServiceName())
-		if err != nil {
-			return err
-		}
-		bandwidth, err := bandwidth(m.GetBandwidth())
-		if err != nil {
-			return err
-		}
-		e := spec.Endpoint{
-			Name: name, UID: m.GetUid(), Service: s.name,
-			LoadBalancers: s.balancers, Bandwidth: bandwidth,
-		}
-		for _, ni := range m.GetNetworkInterfaces() {
-			if !c.served[ni.GetAvailabilityZone()] {
-				continue
-			}
-			if !validUID(ni.GetUid()) || uids[ni.GetUid()] {
-				return fmt.Errorf("network interface %q: uid is invalid or taken", ni.GetUid())
-			}
-			addr, err := d.takeOwn(ni.GetIpAddress(), name)
-			if err != nil {
-				return fmt.Errorf("network interface %q: %w", ni.GetUid(), err)
-			}
-			uids[ni.GetUid()] = true
-			e.Interfaces = append(e.Interfaces, spec.NetworkInterface{
-				UID: ni.GetUid(), Zone: ni.GetAvailabilityZone(), Address: addr,
-			})
-		}
-		if len(e.Interfaces) == 0 {
-			return errors.New("no gateway serves one of its availability zones")
-		}
-		c.expose(d, e)
-		return nil
-	})
-}
-
-// expose adds an endpoint to the spec, seen in its own VPC.
-func (c *compiler) expose(d *domain, e spec.Endpoint) {
-	slices.SortFunc(e.Interfaces, func(a, b spec.NetworkInterface) int { return cmp.Compare(a.UID, b.UID) })
-	c.out.spec.Endpoints = append(c.out.spec.Endpoints, e)
-	for _, ni := range e.Interfaces {
-		d.Exposures = append(d.Exposures, spec.Exposure{Interface: ni.UID, Tunnels: true})
-		d.own = append(d.own, ni)
-	}
-}
-
-const megabit = 1_000_000
-
-// Bounds of a zone budget that are not given, in Mbit/s.
-const (
-	defaultBaseline = 10_000
-	defaultMaximum  = 40_000
-)
-
-func bandwidth(m *pb.Bandwidth) (spec.Bandwidth, error) {
-	bandwidth := spec.Bandwidth{
-		BaselineBPS: megabit * int64(cmp.Or(m.GetBaselineMbps(), defaultBaseline)),
-		MaximumBPS:  megabit * int64(cmp.Or(m.GetMaximumMbps(), max(defaultMaximum, m.GetBaselineMbps()))),
-	}
-	if bandwidth.BaselineBPS < spec.MinBandwidthBPS || bandwidth.MaximumBPS < bandwidth.BaselineBPS ||
-		bandwidth.MaximumBPS > spec.MaxBandwidthBPS {
-		return bandwidth, fmt.Errorf("bandwidth of %d to %d Mbit/s is no range that can be served", m.GetBaselineMbps(), m.GetMaximumMbps())
-	}
-	return bandwidth, nil
 }

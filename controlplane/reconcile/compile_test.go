@@ -278,7 +278,7 @@ func TestQuarantine(t *testing.T) {
 		{"balancer in no zone", func(w *world) { w.loadBalancers[0].Value.Nodes = nil }, "loadBalancers/orders", "zones"},
 		{"balancer outside", func(w *world) { w.loadBalancers[0].Value.Nodes[0].IpAddress = "127.0.0.1" }, "loadBalancers/orders", "no address of a host"},
 		{"service of nothing", func(w *world) { w.endpointServices[0].Value.LoadBalancers = nil }, "endpointServices/orders", "no load balancer"},
-		{"endpoint of no service", func(w *world) { w.endpoints[0].Value.ServiceName = "vpce-svc-0" }, "vpcs/prod/endpoints/orders", "endpoint service"},
+		{"endpoint of no service", func(w *world) { w.endpoints[0].Value.ServiceUid, w.endpoints[0].Value.ServiceName = "", "vpce-svc-0" }, "vpcs/prod/endpoints/orders", "endpoint service"},
 		{"endpoint without interfaces", func(w *world) { w.endpoints[0].Value.NetworkInterfaces = nil }, "vpcs/prod/endpoints/orders", "zones"},
 		{"endpoint with a path for a uid", func(w *world) { w.endpoints[0].Value.NetworkInterfaces[0].Uid = "../x" }, "vpcs/prod/endpoints/orders", "uid"},
 		{"endpoint without bounds", func(w *world) { w.endpoints[0].Value.Bandwidth = &pb.Bandwidth{BaselineMbps: -1} }, "vpcs/prod/endpoints/orders", "bandwidth"},

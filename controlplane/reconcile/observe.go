@@ -46,7 +46,9 @@ func (r *Reconciler) Observe(_ context.Context, m proto.Message) {
 	case *pb.VpnConnection:
 		c = r.observeVpnConnection(m, c)
 	case *pb.Endpoint:
-		c = r.observeEndpoint(m, c)
+		if c = r.observeEndpoint(m, c); decided(m.GetState()) {
+			return
+		}
 	}
 	setCondition(m, c)
 }

@@ -8,6 +8,15 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
+// decided says that an endpoint's stored state is the true one, whatever the gateway has of it.
+func decided(state pb.Endpoint_State) bool {
+	switch state {
+	case pb.Endpoint_PENDING_ACCEPTANCE, pb.Endpoint_REJECTED, pb.Endpoint_EXPIRED:
+		return true
+	}
+	return false
+}
+
 func (r *Reconciler) observeEndpoint(m *pb.Endpoint, c condition) condition {
 	status := r.current()
 	for _, ni := range m.GetNetworkInterfaces() {

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "causeway/proto/causeway/v1"
 )
 
 // TestCompiledSpecAlwaysValidates harms random fields of random worlds, as somebody who edits the
@@ -50,7 +54,15 @@ func randomWorld(r *rand.Rand) *world {
 		}
 		service := w.publish(id, id, "us-east-1a", net+".0.5")
 		if r.IntN(2) == 0 {
-			w.endpoint("vpcs/"+id+"/endpoints/e", service, "us-east-1a", net+".0.6")
+			e := w.endpoint("vpcs/"+id+"/endpoints/e", service, "us-east-1a", net+".0.6")
+			e.State = pb.Endpoint_State(r.IntN(8))
+			e.CrossZone = new(r.IntN(2) == 0)
+			if r.IntN(2) == 0 {
+				e.AcceptTime = timestamppb.New(time.Unix(1, 0))
+			}
+			if r.IntN(2) == 0 {
+				e.DisconnectTime = timestamppb.New(time.Unix(r.Int64(), 0))
+			}
 		}
 		if r.IntN(3) == 0 {
 			w.vpn(id, id, []string{fmt.Sprintf("192.168.%d.0/24", r.IntN(3))}, "us-east-1a", []string{"us-east-1a", "us-east-1b"}[r.IntN(2)])

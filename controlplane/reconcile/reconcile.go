@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
 	"causeway/gateway/spec"
 )
@@ -113,12 +114,12 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	retry := time.NewTimer(retryAfter)
-	defer retry.Stop()
+	due := time.NewTimer(longestWait)
+	defer due.Stop()
 	last := ""
 	for {
 		snapshot := r.cfg.Cache.Snapshot()
-		again, err := r.converge(ctx, snapshot)
+		again, wait, err := r.round(ctx, snapshot)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -131,19 +132,26 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		default:
 			last = ""
 		}
-		if err := r.await(ctx, snapshot, retry, again); err != nil {
+		if again {
+			wait = min(wait, retryAfter)
+		}
+		due.Reset(wait)
+		if err := r.await(ctx, snapshot, due.C); err != nil {
 			return nil
 		}
 	}
 }
 
-// await returns when the store has changed since the snapshot or, if work is left, after a while.
-func (r *Reconciler) await(ctx context.Context, snapshot *store.Snapshot, retry *time.Timer, again bool) error {
-	var due <-chan time.Time
-	if again {
-		retry.Reset(retryAfter)
-		due = retry.C
-	}
+// round makes one snapshot true, time having passed. It says whether work is left that no change of
+// the store will announce, and how long nothing else will be due.
+func (r *Reconciler) round(ctx context.Context, snapshot *store.Snapshot) (again bool, wait time.Duration, err error) {
+	again, err = r.converge(ctx, snapshot)
+	late, wait := overdue(all(snapshot, resource.Endpoints.Collection), r.cfg.Now())
+	return again, wait, errors.Join(err, r.expire(ctx, late))
+}
+
+// await returns when the store has changed since the snapshot or something is due.
+func (r *Reconciler) await(ctx context.Context, snapshot *store.Snapshot, due <-chan time.Time) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -290,11 +290,11 @@ func TestObserveEndpoint(t *testing.T) {
 		Nodes: []*pb.LoadBalancer_Node{{AvailabilityZone: "us-east-1a", IpAddress: "10.0.0.9"}}})
 	service := account("endpointServices/s")
 	create(r, resource.EndpointServices, service, &pb.EndpointService{
-		Name: service, Uid: testUID("vpce-svc", service), LoadBalancers: []string{lb},
+		Name: service, Uid: testUID("vpce-svc", service), ServiceName: "com.example.s", LoadBalancers: []string{lb},
 	})
 	name := vpc + "/endpoints/e"
 	create(r, resource.Endpoints, name, &pb.Endpoint{
-		Name: name, Uid: testUID("vpce", name), ServiceName: service,
+		Name: name, Uid: testUID("vpce", name), ServiceName: "com.example.s", ServiceUid: testUID("vpce-svc", service),
 		NetworkInterfaces: []*pb.NetworkInterface{
 			{Uid: testUID("eni", name), AvailabilityZone: "us-east-1a", IpAddress: "10.0.0.10"},
 		},

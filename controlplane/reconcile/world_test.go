@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
@@ -99,7 +101,8 @@ func (w *world) publish(id, vpc, zone, node string) *pb.EndpointService {
 func (w *world) endpoint(name string, service *pb.EndpointService, zone, addr string) *pb.Endpoint {
 	name = account(name)
 	return put(w, &w.endpoints, name, &pb.Endpoint{
-		Name: name, Uid: testUID("vpce", name), ServiceName: "com.causeway.vpce.us-east-1." + service.GetUid(),
+		Name: name, Uid: testUID("vpce", name), ServiceName: "com.causeway.vpce.us-east-1." + service.GetUid(), ServiceUid: service.GetUid(),
+		State: pb.Endpoint_PENDING, AcceptTime: timestamppb.New(time.Unix(1, 0)),
 		NetworkInterfaces: []*pb.NetworkInterface{
 			{Uid: testUID("eni", name+zone), AvailabilityZone: zone, IpAddress: addr},
 		},

@@ -3,6 +3,8 @@ package resource
 import (
 	"cmp"
 	"errors"
+	"slices"
+	"strings"
 
 	"causeway/controlplane/store"
 )
@@ -30,6 +32,14 @@ const (
 	ClaimPort = "port"
 	// ClaimService is of load balancers by the endpoint service that offers them: their name.
 	ClaimService = "service"
+	// ClaimServiceName is of the public names of endpoint services.
+	ClaimServiceName = "service-name"
+	// ClaimConnection makes the endpoints of a service found, whatever account they are of and state
+	// they are in: "<service's uid>/<endpoint's uid>".
+	ClaimConnection = "connection"
+	// ClaimUse is of the endpoints that a service may not leave: those that wait for acceptance or
+	// have it, with the zones that the service must keep for them, see [UseClaim].
+	ClaimUse = "use"
 )
 
 // Claim is something that one resource holds and no other may.
@@ -60,6 +70,30 @@ func SiteClaim(customerGateway, vpc string) Claim {
 // PeeringClaim gives the claim by which an account's peerings are found.
 func PeeringClaim(account, peering string) Claim {
 	return Claim{ClaimPeering, account + "/" + peering}
+}
+
+// ConnectionClaim gives the claim by which a service's endpoints are found.
+func ConnectionClaim(service, endpoint string) Claim {
+	return Claim{ClaimConnection, service + "/" + endpoint}
+}
+
+// UseClaim gives the claim of a use of a service. Service and endpoint are
+// uids. Whatever
+// makes an endpoint need more of its service makes a new claim, which is how writers of the service
+// notice it: [store.Txn.RequireClaims].
+func UseClaim(service, endpoint string, zones []string) Claim {
+	zones = slices.Compact(slices.Sorted(slices.Values(zones)))
+	return Claim{ClaimUse, service + "/" + endpoint + "/" + strings.Join(zones, ",")}
+}
+
+// Use takes the key of a use apart: the endpoint's uid and the zones it needs.
+func Use(key string) (endpoint string, zones []string) {
+	_, rest, _ := strings.Cut(key, "/")
+	endpoint, joined, _ := strings.Cut(rest, "/")
+	if joined == "" {
+		return endpoint, nil
+	}
+	return endpoint, strings.Split(joined, ",")
 }
 
 // Move adds to a transaction that owner's claims, which were before, are now after.

@@ -2,7 +2,6 @@ package resource
 
 import (
 	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -73,7 +72,7 @@ var (
 	EndpointServices = define(definition[*pb.EndpointService]{
 		word: "endpoint service", prefix: "vpce-svc", name: "accounts/*/endpointServices/*",
 		references: fields{"load_balancers": LoadBalancers.Info},
-		claims:     endpointServiceClaims,
+		claims:     endpointServiceClaims, users: ClaimUse,
 	})
 	Notifications = define(definition[*pb.Notification]{
 		word: "notification", prefix: "vpce-nfn",
@@ -81,7 +80,7 @@ var (
 	})
 	Endpoints = define(definition[*pb.Endpoint]{
 		word: "endpoint", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
-		references: fields{"service_name": EndpointServices.Info, "subnets": Subnets.Info},
+		references: fields{"subnets": Subnets.Info},
 		claims:     endpointClaims,
 	})
 )
@@ -126,7 +125,8 @@ func listenerClaims(l *pb.Listener) []Claim {
 }
 
 func endpointServiceClaims(s *pb.EndpointService) []Claim {
-	claims := make([]Claim, 0, len(s.GetLoadBalancers()))
+	claims := make([]Claim, 0, len(s.GetLoadBalancers())+1)
+	claims = append(claims, Claim{ClaimServiceName, s.GetServiceName()})
 	for _, lb := range s.GetLoadBalancers() {
 		claims = append(claims, Claim{ClaimService, lb})
 	}
@@ -135,13 +135,18 @@ func endpointServiceClaims(s *pb.EndpointService) []Claim {
 
 func endpointClaims(e *pb.Endpoint) []Claim {
 	vpc := Parent(e.GetName())
-	claims := make([]Claim, 0, 2*len(e.GetNetworkInterfaces()))
+	claims := make([]Claim, 0, 2*len(e.GetNetworkInterfaces())+2)
+	claims = append(claims, ConnectionClaim(e.GetServiceUid(), e.GetUid()))
+	var zones []string
 	for _, eni := range e.GetNetworkInterfaces() {
 		claims = append(claims, Claim{ClaimUID, eni.GetUid()}, AddressClaim(vpc, eni.GetIpAddress()))
+		if !e.GetCrossZone() {
+			zones = append(zones, eni.GetAvailabilityZone())
+		}
+	}
+	switch e.GetState() {
+	case pb.Endpoint_PENDING, pb.Endpoint_PENDING_ACCEPTANCE:
+		claims = append(claims, UseClaim(e.GetServiceUid(), e.GetUid(), zones))
 	}
 	return claims
 }
-
-// referenced gives the name or uid that a stored reference stands for. Endpoints keep their
-// service's public name, com.causeway.vpce.{region}.{uid}.
-func referenced(text string) string { return text[strings.LastIndexByte(text, '.')+1:] }

@@ -50,7 +50,38 @@ func (i *Info) Dependents(ctx context.Context, s *store.Store, tx *store.Txn, m 
 			}
 		}
 	}
-	return found, nil
+	if i.users == "" {
+		return found, nil
+	}
+	users, err := i.readUsers(ctx, s, tx, m)
+	return append(found, users...), err
+}
+
+// readUsers reads the resources that use m by their claims, and guards tx against more of them.
+func (i *Info) readUsers(ctx context.Context, s *store.Store, tx *store.Txn, m Message) ([]Entry, error) {
+	prefix := m.GetUid() + "/"
+	claims, revision, err := s.Claims(ctx, i.users, prefix)
+	if err != nil {
+		return nil, err
+	}
+	tx.RequireClaims(i.users, prefix, revision)
+	var users []Entry
+	for _, claim := range claims {
+		for _, kind := range all {
+			if !kind.Match(claim.Owner) {
+				continue
+			}
+			e, err := kind.get(ctx, s, claim.Owner)
+			if isAbsent(err) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			users = append(users, e)
+		}
+	}
+	return users, nil
 }
 
 // scope says whether resources of another kind can depend on the one called name, and below which
@@ -99,6 +130,5 @@ func (e Entry) refersTo(kind *Info, m Message) bool {
 }
 
 func same(reference string, m Message) bool {
-	reference = referenced(reference)
 	return reference == m.GetName() || reference == m.GetUid()
 }

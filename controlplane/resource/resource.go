@@ -45,6 +45,7 @@ type Info struct {
 	Life bool
 
 	pattern []string
+	users   string
 	claims  func(proto.Message) []Claim
 	get     func(ctx context.Context, s *store.Store, name string) (Entry, error)
 	require func(tx *store.Txn, name string, revision int64)
@@ -104,10 +105,13 @@ func (i *Info) Purge(ctx context.Context, s *store.Store, name string) error {
 
 // definition is what differs from kind to kind.
 type definition[T Message] struct {
-	word, prefix    string
-	name            string // "accounts/*/vpcs/*"
-	references      map[protoreflect.Name]*Info
-	claims          func(T) []Claim
+	word, prefix string
+	name         string // "accounts/*/vpcs/*"
+	references   map[protoreflect.Name]*Info
+	claims       func(T) []Claim
+	// users is the kind of claim whose keys begin with the uid of a resource that the owners use, of
+	// whatever account they are; "" if only what References tells depends on the kind.
+	users           string
 	shared, passive bool
 }
 
@@ -123,6 +127,7 @@ func define[T Message](d definition[T]) *Kind[T] {
 			Shared:     d.shared,
 			Life:       !d.passive,
 			pattern:    pattern,
+			users:      d.users,
 		},
 	}
 	if d.claims != nil {

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,17 +118,12 @@ func TestKindsFitTheirMessages(t *testing.T) {
 }
 
 func TestRefersTo(t *testing.T) {
-	service := &pb.EndpointService{Name: "accounts/a/endpointServices/s", Uid: "vpce-svc-0123456789abcdef0"}
+	lb := &pb.LoadBalancer{Name: "accounts/a/loadBalancers/s", Uid: "lb-0123456789abcdef0"}
 	for text, want := range map[string]bool{
-		"com.causeway.vpce.us-east-1.vpce-svc-0123456789abcdef0": true,
-		"accounts/a/endpointServices/s":                          true,
-		"vpce-svc-0123456789abcdef0":                             true,
-		"com.causeway.vpce.us-east-1.vpce-svc-0123456789abcdef1": false,
-		"accounts/a/endpointServices/sx":                         false,
-		"":                                                       false,
+		"accounts/a/loadBalancers/s": true, "lb-0123456789abcdef0": true, "accounts/a/loadBalancers/sx": false, "": false,
 	} {
-		e := Entry{Info: Endpoints.Info, Message: &pb.Endpoint{ServiceName: text}}
-		if got := e.refersTo(EndpointServices.Info, service); got != want {
+		e := Entry{Info: EndpointServices.Info, Message: &pb.EndpointService{LoadBalancers: []string{text}}}
+		if got := e.refersTo(LoadBalancers.Info, lb); got != want {
 			t.Errorf("%q refers: %v", text, got)
 		}
 	}
@@ -135,6 +131,51 @@ func TestRefersTo(t *testing.T) {
 	e := Entry{Info: Endpoints.Info, Message: &pb.Endpoint{Subnets: []string{"x", subnet.Name}}}
 	if !e.refersTo(Subnets.Info, subnet) || e.refersTo(Vpcs.Info, subnet) {
 		t.Error("a list of references is not searched")
+	}
+}
+
+func TestUsesOfAService(t *testing.T) {
+	endpoint := func(state pb.Endpoint_State, crossZone bool, zones ...string) *pb.Endpoint {
+		e := &pb.Endpoint{Name: "accounts/b/vpcs/v/endpoints/e", Uid: "vpce-1", ServiceUid: "vpce-svc-1", State: state, CrossZone: &crossZone}
+		for _, zone := range zones {
+			e.NetworkInterfaces = append(e.NetworkInterfaces, &pb.NetworkInterface{AvailabilityZone: zone})
+		}
+		return e
+	}
+	tests := []struct {
+		name     string
+		endpoint *pb.Endpoint
+		key      string
+		zones    []string
+	}{
+		{"accepted", endpoint(pb.Endpoint_PENDING, false, "b", "a"), "vpce-svc-1/vpce-1/a,b", []string{"a", "b"}},
+		{"waiting", endpoint(pb.Endpoint_PENDING_ACCEPTANCE, false, "a"), "vpce-svc-1/vpce-1/a", []string{"a"}},
+		{"needs no zone", endpoint(pb.Endpoint_PENDING, true, "a"), "vpce-svc-1/vpce-1/", nil},
+		{"rejected", endpoint(pb.Endpoint_REJECTED, false, "a"), "", nil},
+		{"expired", endpoint(pb.Endpoint_EXPIRED, false, "a"), "", nil},
+		{"being deleted", endpoint(pb.Endpoint_DELETING, false, "a"), "", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			connections, uses := 0, ""
+			for _, claim := range Endpoints.Claims(tt.endpoint) {
+				switch claim.Kind {
+				case ClaimConnection:
+					connections++
+				case ClaimUse:
+					uses += claim.Key
+				}
+			}
+			if connections != 1 || uses != tt.key {
+				t.Errorf("%d connections, use %q, want one and %q", connections, uses, tt.key)
+			}
+			if uses == "" {
+				return
+			}
+			if uid, zones := Use(uses); uid != "vpce-1" || !slices.Equal(zones, tt.zones) {
+				t.Errorf("taken apart: %q %q, want zones %q", uid, zones, tt.zones)
+			}
+		})
 	}
 }
 

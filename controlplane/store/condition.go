@@ -133,6 +133,24 @@ func (s *Store) unclaimed(kind, key string) condition {
 	}
 }
 
+func (s *Store) claimsUnchanged(kind, prefix string, since int64) condition {
+	key := s.claimKey(kind, prefix)
+	return condition{
+		cmp:  clientv3.Compare(clientv3.ModRevision(key), "<", since+1).WithPrefix(),
+		read: clientv3.OpGet(key, clientv3.WithPrefix(), clientv3.WithMinModRev(since+1), clientv3.WithLimit(1)),
+		judge: func(found *mvccpb.KeyValue) *ConditionError {
+			if found == nil {
+				return nil
+			}
+			claim := Claim{
+				Kind: kind, Key: strings.TrimPrefix(string(found.Key), s.claimKey(kind, "")),
+				Owner: string(found.Value), Revision: found.ModRevision,
+			}
+			return &ConditionError{Err: ErrConflict, Claim: claim, Want: since, Have: found.ModRevision}
+		},
+	}
+}
+
 func (s *Store) unseen(r Request) condition {
 	key := s.requestKey(r.Scope, r.ID)
 	return condition{

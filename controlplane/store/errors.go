@@ -60,7 +60,8 @@ type ConditionError struct {
 	// Collection and Name give the resource concerned. For ErrNotEmpty, and for ErrConflict of
 	// RequireUnchanged, it is the first resource found, not the parent. Empty for claims and requests.
 	Collection, Name string
-	// Claim is what was claimed; its Owner holds it at present. Zero unless Err is ErrClaimed.
+	// Claim is what was claimed; its Owner holds it at present. Zero unless Err is ErrClaimed, or
+	// ErrConflict of RequireClaims.
 	Claim Claim
 	// RequestID is set if Err is ErrRequestSeen.
 	RequestID string

@@ -148,6 +148,19 @@ func (tx *Txn) Release(kind, key, owner string) {
 	tx.write(k, clientv3.OpTxn([]clientv3.Cmp{held}, []clientv3.Op{clientv3.OpDelete(k)}, nil))
 }
 
+// RequireClaims has the transaction fail with ErrConflict if any claim of a kind whose key begins with
+// prefix was made after revision, which is that of the [Store.Claims] a decision rests on. Releases go
+// unnoticed.
+func (tx *Txn) RequireClaims(kind, prefix string, revision int64) {
+	if err := checkClaim(kind, prefix); err != nil {
+		tx.fail(err)
+		return
+	}
+	if tx.revision(prefix, revision) {
+		tx.require(tx.store.claimsUnchanged(kind, prefix, revision))
+	}
+}
+
 // Remember records a request id with the resource it made: ErrRequestSeen if the id is recorded
 // already. The record is kept for at least [RequestLife].
 func (tx *Txn) Remember(r Request) {

@@ -46,6 +46,9 @@ func TestConditions(t *testing.T) {
 		{"claim what is held", func(tx *Txn) { tx.Claim("name", "taken", "a/two") },
 			ConditionError{Err: ErrClaimed, Have: second + 1,
 				Claim: Claim{Kind: "name", Key: "taken", Owner: "a/one", Revision: second + 1}}},
+		{"require claims unchanged", func(tx *Txn) { tx.RequireClaims("name", "ta", second) },
+			ConditionError{Err: ErrConflict, Want: second, Have: second + 1,
+				Claim: Claim{Kind: "name", Key: "taken", Owner: "a/one", Revision: second + 1}}},
 		{"the first that fails, after some that hold", func(tx *Txn) {
 			things.Require(tx, "a/one", second)
 			tx.Claim("name", "free", "a/two")
@@ -82,6 +85,7 @@ func TestConditionsThatHold(t *testing.T) {
 	things.RequireNone(tx, "a/on") // a prefix of a name, but no parent
 	things.RequireUnchanged(tx, "a", now)
 	things.RequireUnchanged(tx, "", now)
+	tx.RequireClaims("name", "x/", now)
 	things.Create(tx, "a/two", text("2"))
 	tx.Claim("name", "x/y+z=", "a/two")
 	revision := commit(t, tx)

@@ -11,6 +11,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	emptypb "google.golang.org/protobuf/types/known/emptypb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -87,7 +88,64 @@ func (EndpointService_State) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Load balancers offered to consumers. For now a service serves endpoints of its own account.
+// How they end.
+type Revocation_Mode int32
+
+const (
+	// The same as KEEP.
+	Revocation_MODE_UNSPECIFIED Revocation_Mode = 0
+	// They go on until they end by themselves, as in AWS.
+	Revocation_KEEP Revocation_Mode = 1
+	// They go on until drain_duration has passed and are reset then. The endpoint shows its owner when that is.
+	Revocation_DRAIN Revocation_Mode = 2
+	// They are reset at once.
+	Revocation_CUT Revocation_Mode = 3
+)
+
+// Enum value maps for Revocation_Mode.
+var (
+	Revocation_Mode_name = map[int32]string{
+		0: "MODE_UNSPECIFIED",
+		1: "KEEP",
+		2: "DRAIN",
+		3: "CUT",
+	}
+	Revocation_Mode_value = map[string]int32{
+		"MODE_UNSPECIFIED": 0,
+		"KEEP":             1,
+		"DRAIN":            2,
+		"CUT":              3,
+	}
+)
+
+func (x Revocation_Mode) Enum() *Revocation_Mode {
+	p := new(Revocation_Mode)
+	*p = x
+	return p
+}
+
+func (x Revocation_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Revocation_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_endpoint_services_proto_enumTypes[1].Descriptor()
+}
+
+func (Revocation_Mode) Type() protoreflect.EnumType {
+	return &file_causeway_v1_endpoint_services_proto_enumTypes[1]
+}
+
+func (x Revocation_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Revocation_Mode.Descriptor instead.
+func (Revocation_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1, 0}
+}
+
+// Load balancers offered to consumers: to the service's own account and to its principals.
 type EndpointService struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name: accounts/{account}/endpointServices/{endpoint_service}.
@@ -98,8 +156,8 @@ type EndpointService struct {
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Load balancers of one region, by name or uid. A load balancer serves one service.
 	LoadBalancers []string `protobuf:"bytes,4,rep,name=load_balancers,json=loadBalancers,proto3" json:"load_balancers,omitempty"`
-	// Whether each endpoint waits for the provider's consent. Not offered yet: must be false.
-	AcceptanceRequired bool `protobuf:"varint,5,opt,name=acceptance_required,json=acceptanceRequired,proto3" json:"acceptance_required,omitempty"`
+	// Whether each new endpoint waits for AcceptConnections. A change concerns later endpoints only.
+	AcceptanceRequired *bool `protobuf:"varint,5,opt,name=acceptance_required,json=acceptanceRequired,proto3,oneof" json:"acceptance_required,omitempty"`
 	// Name that consumers give: com.causeway.vpce.{region}.{uid}.
 	ServiceName string `protobuf:"bytes,6,opt,name=service_name,json=serviceName,proto3" json:"service_name,omitempty"`
 	// Zones in which the service can be used.
@@ -114,7 +172,12 @@ type EndpointService struct {
 	// When the resource was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the resource was last changed by a user.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Accounts that may create endpoints for the service, beside its own: resource names, or `*` for everyone.
+	// AddPrincipals and RemovePrincipals change them.
+	Principals []string `protobuf:"bytes,13,rep,name=principals,proto3" json:"principals,omitempty"`
+	// Region of the load balancers.
+	Region        string `protobuf:"bytes,14,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,8 +241,8 @@ func (x *EndpointService) GetLoadBalancers() []string {
 }
 
 func (x *EndpointService) GetAcceptanceRequired() bool {
-	if x != nil {
-		return x.AcceptanceRequired
+	if x != nil && x.AcceptanceRequired != nil {
+		return *x.AcceptanceRequired
 	}
 	return false
 }
@@ -233,6 +296,184 @@ func (x *EndpointService) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *EndpointService) GetPrincipals() []string {
+	if x != nil {
+		return x.Principals
+	}
+	return nil
+}
+
+func (x *EndpointService) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+// What becomes of the live connections of an endpoint that may no longer be used. New ones are refused at once.
+type Revocation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How they end; KEEP when not given.
+	Mode Revocation_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=causeway.v1.Revocation_Mode" json:"mode,omitempty"`
+	// For DRAIN, and only for it: a second to 7 days.
+	DrainDuration *durationpb.Duration `protobuf:"bytes,2,opt,name=drain_duration,json=drainDuration,proto3" json:"drain_duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Revocation) GetMode() Revocation_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Revocation_MODE_UNSPECIFIED
+}
+
+func (x *Revocation) GetDrainDuration() *durationpb.Duration {
+	if x != nil {
+		return x.DrainDuration
+	}
+	return nil
+}
+
+// An endpoint as its service's provider sees it.
+type Connection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Uid of the endpoint.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Resource name of the account that the endpoint is of.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// Where the endpoint is in its life.
+	State Endpoint_State `protobuf:"varint,3,opt,name=state,proto3,enum=causeway.v1.Endpoint_State" json:"state,omitempty"`
+	// When the endpoint was created.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When the endpoint was accepted; its creation if that was not required.
+	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	// When an endpoint that waits for acceptance expires.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When what is left of a rejected endpoint's connections is reset.
+	DisconnectTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=disconnect_time,json=disconnectTime,proto3" json:"disconnect_time,omitempty"`
+	// Zones of the endpoint's network interfaces.
+	AvailabilityZones []string `protobuf:"bytes,8,rep,name=availability_zones,json=availabilityZones,proto3" json:"availability_zones,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Connection) Reset() {
+	*x = Connection{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Connection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Connection) ProtoMessage() {}
+
+func (x *Connection) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Connection.ProtoReflect.Descriptor instead.
+func (*Connection) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Connection) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *Connection) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Connection) GetState() Endpoint_State {
+	if x != nil {
+		return x.State
+	}
+	return Endpoint_STATE_UNSPECIFIED
+}
+
+func (x *Connection) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Connection) GetAcceptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptTime
+	}
+	return nil
+}
+
+func (x *Connection) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Connection) GetDisconnectTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DisconnectTime
+	}
+	return nil
+}
+
+func (x *Connection) GetAvailabilityZones() []string {
+	if x != nil {
+		return x.AvailabilityZones
+	}
+	return nil
+}
+
 // Names the endpoint service to return.
 type GetEndpointServiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -244,7 +485,7 @@ type GetEndpointServiceRequest struct {
 
 func (x *GetEndpointServiceRequest) Reset() {
 	*x = GetEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +497,7 @@ func (x *GetEndpointServiceRequest) String() string {
 func (*GetEndpointServiceRequest) ProtoMessage() {}
 
 func (x *GetEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +510,7 @@ func (x *GetEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetEndpointServiceRequest) GetName() string {
@@ -294,7 +535,7 @@ type ListEndpointServicesRequest struct {
 
 func (x *ListEndpointServicesRequest) Reset() {
 	*x = ListEndpointServicesRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +547,7 @@ func (x *ListEndpointServicesRequest) String() string {
 func (*ListEndpointServicesRequest) ProtoMessage() {}
 
 func (x *ListEndpointServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +560,7 @@ func (x *ListEndpointServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointServicesRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{2}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListEndpointServicesRequest) GetParent() string {
@@ -356,7 +597,7 @@ type ListEndpointServicesResponse struct {
 
 func (x *ListEndpointServicesResponse) Reset() {
 	*x = ListEndpointServicesResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +609,7 @@ func (x *ListEndpointServicesResponse) String() string {
 func (*ListEndpointServicesResponse) ProtoMessage() {}
 
 func (x *ListEndpointServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +622,7 @@ func (x *ListEndpointServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointServicesResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{3}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListEndpointServicesResponse) GetEndpointServices() []*EndpointService {
@@ -415,7 +656,7 @@ type CreateEndpointServiceRequest struct {
 
 func (x *CreateEndpointServiceRequest) Reset() {
 	*x = CreateEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +668,7 @@ func (x *CreateEndpointServiceRequest) String() string {
 func (*CreateEndpointServiceRequest) ProtoMessage() {}
 
 func (x *CreateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +681,7 @@ func (x *CreateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*CreateEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{4}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateEndpointServiceRequest) GetParent() string {
@@ -484,7 +725,7 @@ type UpdateEndpointServiceRequest struct {
 
 func (x *UpdateEndpointServiceRequest) Reset() {
 	*x = UpdateEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +737,7 @@ func (x *UpdateEndpointServiceRequest) String() string {
 func (*UpdateEndpointServiceRequest) ProtoMessage() {}
 
 func (x *UpdateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +750,7 @@ func (x *UpdateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{5}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateEndpointServiceRequest) GetEndpointService() *EndpointService {
@@ -532,14 +773,18 @@ type DeleteEndpointServiceRequest struct {
 	// Resource name or uid.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// When given, the deletion happens only if the resource still has it; otherwise ABORTED.
-	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Reject the endpoints that are in the way instead of refusing.
+	Force bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	// What becomes of the live connections of endpoints that are rejected. Only with force.
+	Revocation    *Revocation `protobuf:"bytes,4,opt,name=revocation,proto3" json:"revocation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteEndpointServiceRequest) Reset() {
 	*x = DeleteEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +796,7 @@ func (x *DeleteEndpointServiceRequest) String() string {
 func (*DeleteEndpointServiceRequest) ProtoMessage() {}
 
 func (x *DeleteEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +809,7 @@ func (x *DeleteEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{6}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteEndpointServiceRequest) GetName() string {
@@ -581,17 +826,490 @@ func (x *DeleteEndpointServiceRequest) GetEtag() string {
 	return ""
 }
 
+func (x *DeleteEndpointServiceRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *DeleteEndpointServiceRequest) GetRevocation() *Revocation {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// Whom to let create endpoints.
+type AddPrincipalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Resource names of accounts, or `*` for everyone. Those that are principals already stay so.
+	Principals []string `protobuf:"bytes,2,rep,name=principals,proto3" json:"principals,omitempty"`
+	// Confirms that `*` is meant.
+	AllowEveryone bool `protobuf:"varint,3,opt,name=allow_everyone,json=allowEveryone,proto3" json:"allow_everyone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddPrincipalsRequest) Reset() {
+	*x = AddPrincipalsRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddPrincipalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddPrincipalsRequest) ProtoMessage() {}
+
+func (x *AddPrincipalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddPrincipalsRequest.ProtoReflect.Descriptor instead.
+func (*AddPrincipalsRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *AddPrincipalsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddPrincipalsRequest) GetPrincipals() []string {
+	if x != nil {
+		return x.Principals
+	}
+	return nil
+}
+
+func (x *AddPrincipalsRequest) GetAllowEveryone() bool {
+	if x != nil {
+		return x.AllowEveryone
+	}
+	return false
+}
+
+// Whom to keep from creating endpoints.
+type RemovePrincipalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Resource names of accounts, or `*`, as they were added. Those that are no principals are passed over.
+	Principals []string `protobuf:"bytes,2,rep,name=principals,proto3" json:"principals,omitempty"`
+	// What becomes of the endpoints of accounts that may then no longer create any: with KEEP they stay in use, with
+	// DRAIN and CUT they are rejected.
+	Revocation    *Revocation `protobuf:"bytes,3,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePrincipalsRequest) Reset() {
+	*x = RemovePrincipalsRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePrincipalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePrincipalsRequest) ProtoMessage() {}
+
+func (x *RemovePrincipalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePrincipalsRequest.ProtoReflect.Descriptor instead.
+func (*RemovePrincipalsRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RemovePrincipalsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemovePrincipalsRequest) GetPrincipals() []string {
+	if x != nil {
+		return x.Principals
+	}
+	return nil
+}
+
+func (x *RemovePrincipalsRequest) GetRevocation() *Revocation {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// Selects a page of connections.
+type ListConnectionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// At most this many are returned; 50 when zero, 1000 at most.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: next_page_token of the page before, asked for with the same other fields.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConnectionsRequest) Reset() {
+	*x = ListConnectionsRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConnectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConnectionsRequest) ProtoMessage() {}
+
+func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
+func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListConnectionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListConnectionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListConnectionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of connections.
+type ListConnectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connections of this page, in the order of the endpoints' uids.
+	Connections []*Connection `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	// Gets the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConnectionsResponse) Reset() {
+	*x = ListConnectionsResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConnectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConnectionsResponse) ProtoMessage() {}
+
+func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
+func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListConnectionsResponse) GetConnections() []*Connection {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+func (x *ListConnectionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// What to accept.
+type AcceptConnectionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Uids of endpoints of the service.
+	Endpoints     []string `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptConnectionsRequest) Reset() {
+	*x = AcceptConnectionsRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptConnectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptConnectionsRequest) ProtoMessage() {}
+
+func (x *AcceptConnectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptConnectionsRequest.ProtoReflect.Descriptor instead.
+func (*AcceptConnectionsRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AcceptConnectionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AcceptConnectionsRequest) GetEndpoints() []string {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+// What was accepted.
+type AcceptConnectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connections as they are now, in the order of the request.
+	Connections   []*Connection `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptConnectionsResponse) Reset() {
+	*x = AcceptConnectionsResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptConnectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptConnectionsResponse) ProtoMessage() {}
+
+func (x *AcceptConnectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptConnectionsResponse.ProtoReflect.Descriptor instead.
+func (*AcceptConnectionsResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AcceptConnectionsResponse) GetConnections() []*Connection {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+// What to reject.
+type RejectConnectionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Uids of endpoints of the service.
+	Endpoints []string `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// What becomes of live connections. Of an endpoint that is rejected already they can only end sooner.
+	Revocation    *Revocation `protobuf:"bytes,3,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectConnectionsRequest) Reset() {
+	*x = RejectConnectionsRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectConnectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectConnectionsRequest) ProtoMessage() {}
+
+func (x *RejectConnectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectConnectionsRequest.ProtoReflect.Descriptor instead.
+func (*RejectConnectionsRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RejectConnectionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RejectConnectionsRequest) GetEndpoints() []string {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *RejectConnectionsRequest) GetRevocation() *Revocation {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// What was rejected.
+type RejectConnectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connections as they are now, in the order of the request.
+	Connections   []*Connection `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectConnectionsResponse) Reset() {
+	*x = RejectConnectionsResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectConnectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectConnectionsResponse) ProtoMessage() {}
+
+func (x *RejectConnectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectConnectionsResponse.ProtoReflect.Descriptor instead.
+func (*RejectConnectionsResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RejectConnectionsResponse) GetConnections() []*Connection {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
 var File_causeway_v1_endpoint_services_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\n" +
-	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x05\n" +
+	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/endpoints.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x06\n" +
 	"\x0fEndpointService\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12?\n" +
-	"\x0eload_balancers\x18\x04 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\rloadBalancers\x124\n" +
-	"\x13acceptance_required\x18\x05 \x01(\bB\x03\xe0A\x01R\x12acceptanceRequired\x12&\n" +
+	"\x0eload_balancers\x18\x04 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\rloadBalancers\x129\n" +
+	"\x13acceptance_required\x18\x05 \x01(\bB\x03\xe0A\x01H\x01R\x12acceptanceRequired\x88\x01\x01\x12&\n" +
 	"\fservice_name\x18\x06 \x01(\tB\x03\xe0A\x03R\vserviceName\x122\n" +
 	"\x12availability_zones\x18\a \x03(\tB\x03\xe0A\x03R\x11availabilityZones\x12=\n" +
 	"\x05state\x18\b \x01(\x0e2\".causeway.v1.EndpointService.StateB\x03\xe0A\x03R\x05state\x12(\n" +
@@ -601,7 +1319,11 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"T\n" +
+	"updateTime\x12#\n" +
+	"\n" +
+	"principals\x18\r \x03(\tB\x03\xe0A\x03R\n" +
+	"principals\x12\x1b\n" +
+	"\x06region\x18\x0e \x01(\tB\x03\xe0A\x03R\x06region\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -609,7 +1331,31 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"?\n" +
+	"\r_display_nameB\x16\n" +
+	"\x14_acceptance_required\"\xde\x01\n" +
+	"\n" +
+	"Revocation\x12=\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1c.causeway.v1.Revocation.ModeB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12U\n" +
+	"\x0edrain_duration\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xe0A\x01\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xf5$2\x02\b\x01R\rdrainDuration\":\n" +
+	"\x04Mode\x12\x14\n" +
+	"\x10MODE_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04KEEP\x10\x01\x12\t\n" +
+	"\x05DRAIN\x10\x02\x12\a\n" +
+	"\x03CUT\x10\x03\"\xc8\x03\n" +
+	"\n" +
+	"Connection\x12\x1f\n" +
+	"\bendpoint\x18\x01 \x01(\tB\x03\xe0A\x03R\bendpoint\x12\x1d\n" +
+	"\aaccount\x18\x02 \x01(\tB\x03\xe0A\x03R\aaccount\x126\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1b.causeway.v1.Endpoint.StateB\x03\xe0A\x03R\x05state\x12@\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"createTime\x12@\n" +
+	"\vaccept_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"acceptTime\x12@\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"expireTime\x12H\n" +
+	"\x0fdisconnect_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\x122\n" +
+	"\x12availability_zones\x18\b \x03(\tB\x03\xe0A\x03R\x11availabilityZones\"?\n" +
 	"\x19GetEndpointServiceRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x97\x01\n" +
 	"\x1bListEndpointServicesRequest\x12#\n" +
@@ -630,16 +1376,63 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\x1cUpdateEndpointServiceRequest\x12R\n" +
 	"\x10endpoint_service\x18\x01 \x01(\v2\x1c.causeway.v1.EndpointServiceB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x0fendpointService\x12@\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
-	"updateMask\"c\n" +
+	"updateMask\"\xbc\x01\n" +
 	"\x1cDeleteEndpointServiceRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12\x1f\n" +
-	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag2\x99\x04\n" +
+	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12\x19\n" +
+	"\x05force\x18\x03 \x01(\bB\x03\xe0A\x01R\x05force\x12<\n" +
+	"\n" +
+	"revocation\x18\x04 \x01(\v2\x17.causeway.v1.RevocationB\x03\xe0A\x01R\n" +
+	"revocation\"\xa0\x01\n" +
+	"\x14AddPrincipalsRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x128\n" +
+	"\n" +
+	"principals\x18\x02 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\n" +
+	"principals\x12*\n" +
+	"\x0eallow_everyone\x18\x03 \x01(\bB\x03\xe0A\x01R\rallowEveryone\"\xb5\x01\n" +
+	"\x17RemovePrincipalsRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x128\n" +
+	"\n" +
+	"principals\x18\x02 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\n" +
+	"principals\x12<\n" +
+	"\n" +
+	"revocation\x18\x03 \x01(\v2\x17.causeway.v1.RevocationB\x03\xe0A\x01R\n" +
+	"revocation\"\x91\x01\n" +
+	"\x16ListConnectionsRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12*\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x86\x01\n" +
+	"\x17ListConnectionsResponse\x12>\n" +
+	"\vconnections\x18\x01 \x03(\v2\x17.causeway.v1.ConnectionB\x03\xe0A\x03R\vconnections\x12+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"v\n" +
+	"\x18AcceptConnectionsRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x126\n" +
+	"\tendpoints\x18\x02 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10\n" +
+	"\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\tendpoints\"[\n" +
+	"\x19AcceptConnectionsResponse\x12>\n" +
+	"\vconnections\x18\x01 \x03(\v2\x17.causeway.v1.ConnectionB\x03\xe0A\x03R\vconnections\"\xb4\x01\n" +
+	"\x18RejectConnectionsRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x126\n" +
+	"\tendpoints\x18\x02 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x10\n" +
+	"\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\tendpoints\x12<\n" +
+	"\n" +
+	"revocation\x18\x03 \x01(\v2\x17.causeway.v1.RevocationB\x03\xe0A\x01R\n" +
+	"revocation\"[\n" +
+	"\x19RejectConnectionsResponse\x12>\n" +
+	"\vconnections\x18\x01 \x03(\v2\x17.causeway.v1.ConnectionB\x03\xe0A\x03R\vconnections2\x87\b\n" +
 	"\x10EndpointServices\x12`\n" +
 	"\x12GetEndpointService\x12&.causeway.v1.GetEndpointServiceRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x01\x12q\n" +
 	"\x14ListEndpointServices\x12(.causeway.v1.ListEndpointServicesRequest\x1a).causeway.v1.ListEndpointServicesResponse\"\x04\x88\xb5\x18\x01\x12f\n" +
 	"\x15CreateEndpointService\x12).causeway.v1.CreateEndpointServiceRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x02\x12f\n" +
 	"\x15UpdateEndpointService\x12).causeway.v1.UpdateEndpointServiceRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x02\x12`\n" +
-	"\x15DeleteEndpointService\x12).causeway.v1.DeleteEndpointServiceRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\x15DeleteEndpointService\x12).causeway.v1.DeleteEndpointServiceRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02\x12V\n" +
+	"\rAddPrincipals\x12!.causeway.v1.AddPrincipalsRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x02\x12\\\n" +
+	"\x10RemovePrincipals\x12$.causeway.v1.RemovePrincipalsRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x02\x12b\n" +
+	"\x0fListConnections\x12#.causeway.v1.ListConnectionsRequest\x1a$.causeway.v1.ListConnectionsResponse\"\x04\x88\xb5\x18\x01\x12h\n" +
+	"\x11AcceptConnections\x12%.causeway.v1.AcceptConnectionsRequest\x1a&.causeway.v1.AcceptConnectionsResponse\"\x04\x88\xb5\x18\x02\x12h\n" +
+	"\x11RejectConnections\x12%.causeway.v1.RejectConnectionsRequest\x1a&.causeway.v1.RejectConnectionsResponse\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_endpoint_services_proto_rawDescOnce sync.Once
@@ -653,44 +1446,80 @@ func file_causeway_v1_endpoint_services_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_endpoint_services_proto_rawDescData
 }
 
-var file_causeway_v1_endpoint_services_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_causeway_v1_endpoint_services_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_causeway_v1_endpoint_services_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_causeway_v1_endpoint_services_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_causeway_v1_endpoint_services_proto_goTypes = []any{
 	(EndpointService_State)(0),           // 0: causeway.v1.EndpointService.State
-	(*EndpointService)(nil),              // 1: causeway.v1.EndpointService
-	(*GetEndpointServiceRequest)(nil),    // 2: causeway.v1.GetEndpointServiceRequest
-	(*ListEndpointServicesRequest)(nil),  // 3: causeway.v1.ListEndpointServicesRequest
-	(*ListEndpointServicesResponse)(nil), // 4: causeway.v1.ListEndpointServicesResponse
-	(*CreateEndpointServiceRequest)(nil), // 5: causeway.v1.CreateEndpointServiceRequest
-	(*UpdateEndpointServiceRequest)(nil), // 6: causeway.v1.UpdateEndpointServiceRequest
-	(*DeleteEndpointServiceRequest)(nil), // 7: causeway.v1.DeleteEndpointServiceRequest
-	(*timestamppb.Timestamp)(nil),        // 8: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),        // 9: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),                // 10: google.protobuf.Empty
+	(Revocation_Mode)(0),                 // 1: causeway.v1.Revocation.Mode
+	(*EndpointService)(nil),              // 2: causeway.v1.EndpointService
+	(*Revocation)(nil),                   // 3: causeway.v1.Revocation
+	(*Connection)(nil),                   // 4: causeway.v1.Connection
+	(*GetEndpointServiceRequest)(nil),    // 5: causeway.v1.GetEndpointServiceRequest
+	(*ListEndpointServicesRequest)(nil),  // 6: causeway.v1.ListEndpointServicesRequest
+	(*ListEndpointServicesResponse)(nil), // 7: causeway.v1.ListEndpointServicesResponse
+	(*CreateEndpointServiceRequest)(nil), // 8: causeway.v1.CreateEndpointServiceRequest
+	(*UpdateEndpointServiceRequest)(nil), // 9: causeway.v1.UpdateEndpointServiceRequest
+	(*DeleteEndpointServiceRequest)(nil), // 10: causeway.v1.DeleteEndpointServiceRequest
+	(*AddPrincipalsRequest)(nil),         // 11: causeway.v1.AddPrincipalsRequest
+	(*RemovePrincipalsRequest)(nil),      // 12: causeway.v1.RemovePrincipalsRequest
+	(*ListConnectionsRequest)(nil),       // 13: causeway.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),      // 14: causeway.v1.ListConnectionsResponse
+	(*AcceptConnectionsRequest)(nil),     // 15: causeway.v1.AcceptConnectionsRequest
+	(*AcceptConnectionsResponse)(nil),    // 16: causeway.v1.AcceptConnectionsResponse
+	(*RejectConnectionsRequest)(nil),     // 17: causeway.v1.RejectConnectionsRequest
+	(*RejectConnectionsResponse)(nil),    // 18: causeway.v1.RejectConnectionsResponse
+	(*timestamppb.Timestamp)(nil),        // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),          // 20: google.protobuf.Duration
+	(Endpoint_State)(0),                  // 21: causeway.v1.Endpoint.State
+	(*fieldmaskpb.FieldMask)(nil),        // 22: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),                // 23: google.protobuf.Empty
 }
 var file_causeway_v1_endpoint_services_proto_depIdxs = []int32{
 	0,  // 0: causeway.v1.EndpointService.state:type_name -> causeway.v1.EndpointService.State
-	8,  // 1: causeway.v1.EndpointService.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 2: causeway.v1.EndpointService.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: causeway.v1.ListEndpointServicesResponse.endpoint_services:type_name -> causeway.v1.EndpointService
-	1,  // 4: causeway.v1.CreateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
-	1,  // 5: causeway.v1.UpdateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
-	9,  // 6: causeway.v1.UpdateEndpointServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 7: causeway.v1.EndpointServices.GetEndpointService:input_type -> causeway.v1.GetEndpointServiceRequest
-	3,  // 8: causeway.v1.EndpointServices.ListEndpointServices:input_type -> causeway.v1.ListEndpointServicesRequest
-	5,  // 9: causeway.v1.EndpointServices.CreateEndpointService:input_type -> causeway.v1.CreateEndpointServiceRequest
-	6,  // 10: causeway.v1.EndpointServices.UpdateEndpointService:input_type -> causeway.v1.UpdateEndpointServiceRequest
-	7,  // 11: causeway.v1.EndpointServices.DeleteEndpointService:input_type -> causeway.v1.DeleteEndpointServiceRequest
-	1,  // 12: causeway.v1.EndpointServices.GetEndpointService:output_type -> causeway.v1.EndpointService
-	4,  // 13: causeway.v1.EndpointServices.ListEndpointServices:output_type -> causeway.v1.ListEndpointServicesResponse
-	1,  // 14: causeway.v1.EndpointServices.CreateEndpointService:output_type -> causeway.v1.EndpointService
-	1,  // 15: causeway.v1.EndpointServices.UpdateEndpointService:output_type -> causeway.v1.EndpointService
-	10, // 16: causeway.v1.EndpointServices.DeleteEndpointService:output_type -> google.protobuf.Empty
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	19, // 1: causeway.v1.EndpointService.create_time:type_name -> google.protobuf.Timestamp
+	19, // 2: causeway.v1.EndpointService.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 3: causeway.v1.Revocation.mode:type_name -> causeway.v1.Revocation.Mode
+	20, // 4: causeway.v1.Revocation.drain_duration:type_name -> google.protobuf.Duration
+	21, // 5: causeway.v1.Connection.state:type_name -> causeway.v1.Endpoint.State
+	19, // 6: causeway.v1.Connection.create_time:type_name -> google.protobuf.Timestamp
+	19, // 7: causeway.v1.Connection.accept_time:type_name -> google.protobuf.Timestamp
+	19, // 8: causeway.v1.Connection.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 9: causeway.v1.Connection.disconnect_time:type_name -> google.protobuf.Timestamp
+	2,  // 10: causeway.v1.ListEndpointServicesResponse.endpoint_services:type_name -> causeway.v1.EndpointService
+	2,  // 11: causeway.v1.CreateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
+	2,  // 12: causeway.v1.UpdateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
+	22, // 13: causeway.v1.UpdateEndpointServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	3,  // 14: causeway.v1.DeleteEndpointServiceRequest.revocation:type_name -> causeway.v1.Revocation
+	3,  // 15: causeway.v1.RemovePrincipalsRequest.revocation:type_name -> causeway.v1.Revocation
+	4,  // 16: causeway.v1.ListConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	4,  // 17: causeway.v1.AcceptConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	3,  // 18: causeway.v1.RejectConnectionsRequest.revocation:type_name -> causeway.v1.Revocation
+	4,  // 19: causeway.v1.RejectConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	5,  // 20: causeway.v1.EndpointServices.GetEndpointService:input_type -> causeway.v1.GetEndpointServiceRequest
+	6,  // 21: causeway.v1.EndpointServices.ListEndpointServices:input_type -> causeway.v1.ListEndpointServicesRequest
+	8,  // 22: causeway.v1.EndpointServices.CreateEndpointService:input_type -> causeway.v1.CreateEndpointServiceRequest
+	9,  // 23: causeway.v1.EndpointServices.UpdateEndpointService:input_type -> causeway.v1.UpdateEndpointServiceRequest
+	10, // 24: causeway.v1.EndpointServices.DeleteEndpointService:input_type -> causeway.v1.DeleteEndpointServiceRequest
+	11, // 25: causeway.v1.EndpointServices.AddPrincipals:input_type -> causeway.v1.AddPrincipalsRequest
+	12, // 26: causeway.v1.EndpointServices.RemovePrincipals:input_type -> causeway.v1.RemovePrincipalsRequest
+	13, // 27: causeway.v1.EndpointServices.ListConnections:input_type -> causeway.v1.ListConnectionsRequest
+	15, // 28: causeway.v1.EndpointServices.AcceptConnections:input_type -> causeway.v1.AcceptConnectionsRequest
+	17, // 29: causeway.v1.EndpointServices.RejectConnections:input_type -> causeway.v1.RejectConnectionsRequest
+	2,  // 30: causeway.v1.EndpointServices.GetEndpointService:output_type -> causeway.v1.EndpointService
+	7,  // 31: causeway.v1.EndpointServices.ListEndpointServices:output_type -> causeway.v1.ListEndpointServicesResponse
+	2,  // 32: causeway.v1.EndpointServices.CreateEndpointService:output_type -> causeway.v1.EndpointService
+	2,  // 33: causeway.v1.EndpointServices.UpdateEndpointService:output_type -> causeway.v1.EndpointService
+	23, // 34: causeway.v1.EndpointServices.DeleteEndpointService:output_type -> google.protobuf.Empty
+	2,  // 35: causeway.v1.EndpointServices.AddPrincipals:output_type -> causeway.v1.EndpointService
+	2,  // 36: causeway.v1.EndpointServices.RemovePrincipals:output_type -> causeway.v1.EndpointService
+	14, // 37: causeway.v1.EndpointServices.ListConnections:output_type -> causeway.v1.ListConnectionsResponse
+	16, // 38: causeway.v1.EndpointServices.AcceptConnections:output_type -> causeway.v1.AcceptConnectionsResponse
+	18, // 39: causeway.v1.EndpointServices.RejectConnections:output_type -> causeway.v1.RejectConnectionsResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_endpoint_services_proto_init() }
@@ -699,14 +1528,15 @@ func file_causeway_v1_endpoint_services_proto_init() {
 		return
 	}
 	file_causeway_v1_access_proto_init()
+	file_causeway_v1_endpoints_proto_init()
 	file_causeway_v1_endpoint_services_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_endpoint_services_proto_rawDesc), len(file_causeway_v1_endpoint_services_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      2,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,11 @@ const (
 	EndpointServices_CreateEndpointService_FullMethodName = "/causeway.v1.EndpointServices/CreateEndpointService"
 	EndpointServices_UpdateEndpointService_FullMethodName = "/causeway.v1.EndpointServices/UpdateEndpointService"
 	EndpointServices_DeleteEndpointService_FullMethodName = "/causeway.v1.EndpointServices/DeleteEndpointService"
+	EndpointServices_AddPrincipals_FullMethodName         = "/causeway.v1.EndpointServices/AddPrincipals"
+	EndpointServices_RemovePrincipals_FullMethodName      = "/causeway.v1.EndpointServices/RemovePrincipals"
+	EndpointServices_ListConnections_FullMethodName       = "/causeway.v1.EndpointServices/ListConnections"
+	EndpointServices_AcceptConnections_FullMethodName     = "/causeway.v1.EndpointServices/AcceptConnections"
+	EndpointServices_RejectConnections_FullMethodName     = "/causeway.v1.EndpointServices/RejectConnections"
 )
 
 // EndpointServicesClient is the client API for EndpointServices service.
@@ -41,8 +46,20 @@ type EndpointServicesClient interface {
 	CreateEndpointService(ctx context.Context, in *CreateEndpointServiceRequest, opts ...grpc.CallOption) (*EndpointService, error)
 	// Changes the fields of an endpoint service that update_mask names, or all that are populated.
 	UpdateEndpointService(ctx context.Context, in *UpdateEndpointServiceRequest, opts ...grpc.CallOption) (*EndpointService, error)
-	// Deletes an endpoint service. Refused while endpoints use it; the error names them.
+	// Deletes an endpoint service. Refused while endpoints use it or wait for acceptance, unless they are to be
+	// rejected first; the error names them.
 	DeleteEndpointService(ctx context.Context, in *DeleteEndpointServiceRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Lets accounts create endpoints for a service. To those that may not the service does not exist.
+	AddPrincipals(ctx context.Context, in *AddPrincipalsRequest, opts ...grpc.CallOption) (*EndpointService, error)
+	// Keeps accounts from creating endpoints for a service. What becomes of the endpoints that they have says the
+	// revocation.
+	RemovePrincipals(ctx context.Context, in *RemovePrincipalsRequest, opts ...grpc.CallOption) (*EndpointService, error)
+	// Lists the endpoints of all accounts that are connected to a service or were, in the order of their uids.
+	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
+	// Accepts endpoints that wait for it, or that were rejected. All of them or, with an error, none.
+	AcceptConnections(ctx context.Context, in *AcceptConnectionsRequest, opts ...grpc.CallOption) (*AcceptConnectionsResponse, error)
+	// Rejects endpoints, also such as are in use. All of them or, with an error, none.
+	RejectConnections(ctx context.Context, in *RejectConnectionsRequest, opts ...grpc.CallOption) (*RejectConnectionsResponse, error)
 }
 
 type endpointServicesClient struct {
@@ -103,6 +120,56 @@ func (c *endpointServicesClient) DeleteEndpointService(ctx context.Context, in *
 	return out, nil
 }
 
+func (c *endpointServicesClient) AddPrincipals(ctx context.Context, in *AddPrincipalsRequest, opts ...grpc.CallOption) (*EndpointService, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndpointService)
+	err := c.cc.Invoke(ctx, EndpointServices_AddPrincipals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) RemovePrincipals(ctx context.Context, in *RemovePrincipalsRequest, opts ...grpc.CallOption) (*EndpointService, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndpointService)
+	err := c.cc.Invoke(ctx, EndpointServices_RemovePrincipals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListConnectionsResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_ListConnections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) AcceptConnections(ctx context.Context, in *AcceptConnectionsRequest, opts ...grpc.CallOption) (*AcceptConnectionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptConnectionsResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_AcceptConnections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) RejectConnections(ctx context.Context, in *RejectConnectionsRequest, opts ...grpc.CallOption) (*RejectConnectionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RejectConnectionsResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_RejectConnections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EndpointServicesServer is the server API for EndpointServices service.
 // All implementations must embed UnimplementedEndpointServicesServer
 // for forward compatibility.
@@ -117,8 +184,20 @@ type EndpointServicesServer interface {
 	CreateEndpointService(context.Context, *CreateEndpointServiceRequest) (*EndpointService, error)
 	// Changes the fields of an endpoint service that update_mask names, or all that are populated.
 	UpdateEndpointService(context.Context, *UpdateEndpointServiceRequest) (*EndpointService, error)
-	// Deletes an endpoint service. Refused while endpoints use it; the error names them.
+	// Deletes an endpoint service. Refused while endpoints use it or wait for acceptance, unless they are to be
+	// rejected first; the error names them.
 	DeleteEndpointService(context.Context, *DeleteEndpointServiceRequest) (*emptypb.Empty, error)
+	// Lets accounts create endpoints for a service. To those that may not the service does not exist.
+	AddPrincipals(context.Context, *AddPrincipalsRequest) (*EndpointService, error)
+	// Keeps accounts from creating endpoints for a service. What becomes of the endpoints that they have says the
+	// revocation.
+	RemovePrincipals(context.Context, *RemovePrincipalsRequest) (*EndpointService, error)
+	// Lists the endpoints of all accounts that are connected to a service or were, in the order of their uids.
+	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
+	// Accepts endpoints that wait for it, or that were rejected. All of them or, with an error, none.
+	AcceptConnections(context.Context, *AcceptConnectionsRequest) (*AcceptConnectionsResponse, error)
+	// Rejects endpoints, also such as are in use. All of them or, with an error, none.
+	RejectConnections(context.Context, *RejectConnectionsRequest) (*RejectConnectionsResponse, error)
 	mustEmbedUnimplementedEndpointServicesServer()
 }
 
@@ -143,6 +222,21 @@ func (UnimplementedEndpointServicesServer) UpdateEndpointService(context.Context
 }
 func (UnimplementedEndpointServicesServer) DeleteEndpointService(context.Context, *DeleteEndpointServiceRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteEndpointService not implemented")
+}
+func (UnimplementedEndpointServicesServer) AddPrincipals(context.Context, *AddPrincipalsRequest) (*EndpointService, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddPrincipals not implemented")
+}
+func (UnimplementedEndpointServicesServer) RemovePrincipals(context.Context, *RemovePrincipalsRequest) (*EndpointService, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemovePrincipals not implemented")
+}
+func (UnimplementedEndpointServicesServer) ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListConnections not implemented")
+}
+func (UnimplementedEndpointServicesServer) AcceptConnections(context.Context, *AcceptConnectionsRequest) (*AcceptConnectionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptConnections not implemented")
+}
+func (UnimplementedEndpointServicesServer) RejectConnections(context.Context, *RejectConnectionsRequest) (*RejectConnectionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RejectConnections not implemented")
 }
 func (UnimplementedEndpointServicesServer) mustEmbedUnimplementedEndpointServicesServer() {}
 func (UnimplementedEndpointServicesServer) testEmbeddedByValue()                          {}
@@ -255,6 +349,96 @@ func _EndpointServices_DeleteEndpointService_Handler(srv interface{}, ctx contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EndpointServices_AddPrincipals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddPrincipalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).AddPrincipals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_AddPrincipals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).AddPrincipals(ctx, req.(*AddPrincipalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_RemovePrincipals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemovePrincipalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).RemovePrincipals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_RemovePrincipals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).RemovePrincipals(ctx, req.(*RemovePrincipalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_ListConnections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListConnectionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).ListConnections(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_ListConnections_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).ListConnections(ctx, req.(*ListConnectionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_AcceptConnections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptConnectionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).AcceptConnections(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_AcceptConnections_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).AcceptConnections(ctx, req.(*AcceptConnectionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_RejectConnections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RejectConnectionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).RejectConnections(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_RejectConnections_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).RejectConnections(ctx, req.(*RejectConnectionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EndpointServices_ServiceDesc is the grpc.ServiceDesc for EndpointServices service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -281,6 +465,26 @@ var EndpointServices_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteEndpointService",
 			Handler:    _EndpointServices_DeleteEndpointService_Handler,
+		},
+		{
+			MethodName: "AddPrincipals",
+			Handler:    _EndpointServices_AddPrincipals_Handler,
+		},
+		{
+			MethodName: "RemovePrincipals",
+			Handler:    _EndpointServices_RemovePrincipals_Handler,
+		},
+		{
+			MethodName: "ListConnections",
+			Handler:    _EndpointServices_ListConnections_Handler,
+		},
+		{
+			MethodName: "AcceptConnections",
+			Handler:    _EndpointServices_AcceptConnections_Handler,
+		},
+		{
+			MethodName: "RejectConnections",
+			Handler:    _EndpointServices_RejectConnections_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

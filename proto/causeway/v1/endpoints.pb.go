@@ -32,7 +32,7 @@ type Endpoint_State int32
 const (
 	// Never returned.
 	Endpoint_STATE_UNSPECIFIED Endpoint_State = 0
-	// Recorded, not yet in force on the gateway.
+	// Accepted, not yet in force on the gateway as it was last changed.
 	Endpoint_PENDING Endpoint_State = 1
 	// In force.
 	Endpoint_AVAILABLE Endpoint_State = 2
@@ -40,6 +40,12 @@ const (
 	Endpoint_DELETING Endpoint_State = 3
 	// Not in force for the reason in state_message; retried by itself.
 	Endpoint_FAILED Endpoint_State = 4
+	// Waiting for the service's provider to accept it.
+	Endpoint_PENDING_ACCEPTANCE Endpoint_State = 5
+	// The provider has rejected it. No new connections; disconnect_time says when the last are reset.
+	Endpoint_REJECTED Endpoint_State = 6
+	// The provider did not answer in time.
+	Endpoint_EXPIRED Endpoint_State = 7
 )
 
 // Enum value maps for Endpoint_State.
@@ -50,13 +56,19 @@ var (
 		2: "AVAILABLE",
 		3: "DELETING",
 		4: "FAILED",
+		5: "PENDING_ACCEPTANCE",
+		6: "REJECTED",
+		7: "EXPIRED",
 	}
 	Endpoint_State_value = map[string]int32{
-		"STATE_UNSPECIFIED": 0,
-		"PENDING":           1,
-		"AVAILABLE":         2,
-		"DELETING":          3,
-		"FAILED":            4,
+		"STATE_UNSPECIFIED":  0,
+		"PENDING":            1,
+		"AVAILABLE":          2,
+		"DELETING":           3,
+		"FAILED":             4,
+		"PENDING_ACCEPTANCE": 5,
+		"REJECTED":           6,
+		"EXPIRED":            7,
 	}
 )
 
@@ -140,7 +152,7 @@ func (InterfaceBandwidth_Direction) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{4, 0}
 }
 
-// A consumer's use of an endpoint service.
+// A consumer's use of an endpoint service, its own or another account's that it may use.
 type Endpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name: accounts/{account}/vpcs/{vpc}/endpoints/{endpoint}.
@@ -149,9 +161,10 @@ type Endpoint struct {
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	// Free text for people, at most 128 characters, none of them control characters.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
-	// The service: its service_name, resource name or uid.
+	// The service: its service_name, resource name or uid. One that the account may not use does not exist.
 	ServiceName string `protobuf:"bytes,4,opt,name=service_name,json=serviceName,proto3" json:"service_name,omitempty"`
-	// Subnets of the VPC, at most one per availability zone and each in a zone of the service, by name or uid.
+	// Subnets of the VPC, at most one per availability zone, by name or uid. Without cross_zone each
+	// must lie in a zone of the service.
 	Subnets []string `protobuf:"bytes,5,rep,name=subnets,proto3" json:"subnets,omitempty"`
 	// Addresses to use in subnets instead of the lowest free ones. Only read when a subnet is added.
 	SubnetConfigurations []*SubnetConfiguration `protobuf:"bytes,6,rep,name=subnet_configurations,json=subnetConfigurations,proto3" json:"subnet_configurations,omitempty"`
@@ -169,9 +182,19 @@ type Endpoint struct {
 	// When the resource was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the resource was last changed by a user.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Whether interfaces in zones that the service lacks are served from another of its zones.
+	CrossZone *bool `protobuf:"varint,14,opt,name=cross_zone,json=crossZone,proto3,oneof" json:"cross_zone,omitempty"`
+	// Uid of the service.
+	ServiceUid string `protobuf:"bytes,15,opt,name=service_uid,json=serviceUid,proto3" json:"service_uid,omitempty"`
+	// When the provider accepted the endpoint; its creation if that was not required.
+	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	// When the endpoint expires if the provider does not accept it; set while it waits for that.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When what is left of a rejected endpoint's connections is reset; not set if they may end by themselves.
+	DisconnectTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=disconnect_time,json=disconnectTime,proto3" json:"disconnect_time,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -291,6 +314,41 @@ func (x *Endpoint) GetCreateTime() *timestamppb.Timestamp {
 func (x *Endpoint) GetUpdateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Endpoint) GetCrossZone() bool {
+	if x != nil && x.CrossZone != nil {
+		return *x.CrossZone
+	}
+	return false
+}
+
+func (x *Endpoint) GetServiceUid() string {
+	if x != nil {
+		return x.ServiceUid
+	}
+	return ""
+}
+
+func (x *Endpoint) GetAcceptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptTime
+	}
+	return nil
+}
+
+func (x *Endpoint) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Endpoint) GetDisconnectTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DisconnectTime
 	}
 	return nil
 }
@@ -420,7 +478,9 @@ type NetworkInterface struct {
 	// The zone budget as it stands.
 	Bandwidth *InterfaceBandwidth `protobuf:"bytes,5,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`
 	// Connections open now.
-	ActiveFlows   int64 `protobuf:"varint,6,opt,name=active_flows,json=activeFlows,proto3" json:"active_flows,omitempty"`
+	ActiveFlows int64 `protobuf:"varint,6,opt,name=active_flows,json=activeFlows,proto3" json:"active_flows,omitempty"`
+	// Whether the service lacks the zone, so that another of its zones serves the interface.
+	CrossZone     bool `protobuf:"varint,7,opt,name=cross_zone,json=crossZone,proto3" json:"cross_zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +555,13 @@ func (x *NetworkInterface) GetActiveFlows() int64 {
 		return x.ActiveFlows
 	}
 	return 0
+}
+
+func (x *NetworkInterface) GetCrossZone() bool {
+	if x != nil {
+		return x.CrossZone
+	}
+	return false
 }
 
 // A zone budget as it stands. Ingress is towards the service, egress towards the consumer.
@@ -1013,7 +1080,7 @@ var File_causeway_v1_endpoints_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcauseway/v1/endpoints.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x06\n" +
+	"\x1bcauseway/v1/endpoints.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\t\n" +
 	"\bEndpoint\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -1030,22 +1097,35 @@ const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"T\n" +
+	"updateTime\x12'\n" +
+	"\n" +
+	"cross_zone\x18\x0e \x01(\bB\x03\xe0A\x01H\x01R\tcrossZone\x88\x01\x01\x12$\n" +
+	"\vservice_uid\x18\x0f \x01(\tB\x03\xe0A\x03R\n" +
+	"serviceUid\x12@\n" +
+	"\vaccept_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"acceptTime\x12@\n" +
+	"\vexpire_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"expireTime\x12H\n" +
+	"\x0fdisconnect_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\"\x87\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
 	"\tAVAILABLE\x10\x02\x12\f\n" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"k\n" +
+	"\x06FAILED\x10\x04\x12\x16\n" +
+	"\x12PENDING_ACCEPTANCE\x10\x05\x12\f\n" +
+	"\bREJECTED\x10\x06\x12\v\n" +
+	"\aEXPIRED\x10\aB\x0f\n" +
+	"\r_display_nameB\r\n" +
+	"\v_cross_zone\"k\n" +
 	"\x13SubnetConfiguration\x12&\n" +
 	"\x06subnet\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x06subnet\x12,\n" +
 	"\n" +
 	"ip_address\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\a\xc8\x01\x01r\x02\x18@R\tipAddress\"y\n" +
 	"\tBandwidth\x126\n" +
 	"\rbaseline_mbps\x18\x01 \x01(\x05B\x11\xe0A\x01\xbaH\v\xd8\x01\x01\x1a\x06\x18\xa0\x8d\x06(\x01R\fbaselineMbps\x124\n" +
-	"\fmaximum_mbps\x18\x02 \x01(\x05B\x11\xe0A\x01\xbaH\v\xd8\x01\x01\x1a\x06\x18\xa0\x8d\x06(\x01R\vmaximumMbps\"\x88\x02\n" +
+	"\fmaximum_mbps\x18\x02 \x01(\x05B\x11\xe0A\x01\xbaH\v\xd8\x01\x01\x1a\x06\x18\xa0\x8d\x06(\x01R\vmaximumMbps\"\xac\x02\n" +
 	"\x10NetworkInterface\x12\x15\n" +
 	"\x03uid\x18\x01 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x1b\n" +
 	"\x06subnet\x18\x02 \x01(\tB\x03\xe0A\x03R\x06subnet\x120\n" +
@@ -1053,7 +1133,9 @@ const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\n" +
 	"ip_address\x18\x04 \x01(\tB\x03\xe0A\x03R\tipAddress\x12B\n" +
 	"\tbandwidth\x18\x05 \x01(\v2\x1f.causeway.v1.InterfaceBandwidthB\x03\xe0A\x03R\tbandwidth\x12&\n" +
-	"\factive_flows\x18\x06 \x01(\x03B\x03\xe0A\x03R\vactiveFlows\"\xb8\x04\n" +
+	"\factive_flows\x18\x06 \x01(\x03B\x03\xe0A\x03R\vactiveFlows\x12\"\n" +
+	"\n" +
+	"cross_zone\x18\a \x01(\bB\x03\xe0A\x03R\tcrossZone\"\xb8\x04\n" +
 	"\x12InterfaceBandwidth\x12\"\n" +
 	"\n" +
 	"limit_mbps\x18\x01 \x01(\x05B\x03\xe0A\x03R\tlimitMbps\x12&\n" +
@@ -1145,29 +1227,32 @@ var file_causeway_v1_endpoints_proto_depIdxs = []int32{
 	0,  // 3: causeway.v1.Endpoint.state:type_name -> causeway.v1.Endpoint.State
 	14, // 4: causeway.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
 	14, // 5: causeway.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
-	6,  // 6: causeway.v1.NetworkInterface.bandwidth:type_name -> causeway.v1.InterfaceBandwidth
-	13, // 7: causeway.v1.InterfaceBandwidth.steps:type_name -> causeway.v1.InterfaceBandwidth.Step
-	2,  // 8: causeway.v1.ListEndpointsResponse.endpoints:type_name -> causeway.v1.Endpoint
-	2,  // 9: causeway.v1.CreateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
-	2,  // 10: causeway.v1.UpdateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
-	15, // 11: causeway.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	14, // 12: causeway.v1.InterfaceBandwidth.Step.time:type_name -> google.protobuf.Timestamp
-	1,  // 13: causeway.v1.InterfaceBandwidth.Step.direction:type_name -> causeway.v1.InterfaceBandwidth.Direction
-	7,  // 14: causeway.v1.Endpoints.GetEndpoint:input_type -> causeway.v1.GetEndpointRequest
-	8,  // 15: causeway.v1.Endpoints.ListEndpoints:input_type -> causeway.v1.ListEndpointsRequest
-	10, // 16: causeway.v1.Endpoints.CreateEndpoint:input_type -> causeway.v1.CreateEndpointRequest
-	11, // 17: causeway.v1.Endpoints.UpdateEndpoint:input_type -> causeway.v1.UpdateEndpointRequest
-	12, // 18: causeway.v1.Endpoints.DeleteEndpoint:input_type -> causeway.v1.DeleteEndpointRequest
-	2,  // 19: causeway.v1.Endpoints.GetEndpoint:output_type -> causeway.v1.Endpoint
-	9,  // 20: causeway.v1.Endpoints.ListEndpoints:output_type -> causeway.v1.ListEndpointsResponse
-	2,  // 21: causeway.v1.Endpoints.CreateEndpoint:output_type -> causeway.v1.Endpoint
-	2,  // 22: causeway.v1.Endpoints.UpdateEndpoint:output_type -> causeway.v1.Endpoint
-	16, // 23: causeway.v1.Endpoints.DeleteEndpoint:output_type -> google.protobuf.Empty
-	19, // [19:24] is the sub-list for method output_type
-	14, // [14:19] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 6: causeway.v1.Endpoint.accept_time:type_name -> google.protobuf.Timestamp
+	14, // 7: causeway.v1.Endpoint.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 8: causeway.v1.Endpoint.disconnect_time:type_name -> google.protobuf.Timestamp
+	6,  // 9: causeway.v1.NetworkInterface.bandwidth:type_name -> causeway.v1.InterfaceBandwidth
+	13, // 10: causeway.v1.InterfaceBandwidth.steps:type_name -> causeway.v1.InterfaceBandwidth.Step
+	2,  // 11: causeway.v1.ListEndpointsResponse.endpoints:type_name -> causeway.v1.Endpoint
+	2,  // 12: causeway.v1.CreateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
+	2,  // 13: causeway.v1.UpdateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
+	15, // 14: causeway.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	14, // 15: causeway.v1.InterfaceBandwidth.Step.time:type_name -> google.protobuf.Timestamp
+	1,  // 16: causeway.v1.InterfaceBandwidth.Step.direction:type_name -> causeway.v1.InterfaceBandwidth.Direction
+	7,  // 17: causeway.v1.Endpoints.GetEndpoint:input_type -> causeway.v1.GetEndpointRequest
+	8,  // 18: causeway.v1.Endpoints.ListEndpoints:input_type -> causeway.v1.ListEndpointsRequest
+	10, // 19: causeway.v1.Endpoints.CreateEndpoint:input_type -> causeway.v1.CreateEndpointRequest
+	11, // 20: causeway.v1.Endpoints.UpdateEndpoint:input_type -> causeway.v1.UpdateEndpointRequest
+	12, // 21: causeway.v1.Endpoints.DeleteEndpoint:input_type -> causeway.v1.DeleteEndpointRequest
+	2,  // 22: causeway.v1.Endpoints.GetEndpoint:output_type -> causeway.v1.Endpoint
+	9,  // 23: causeway.v1.Endpoints.ListEndpoints:output_type -> causeway.v1.ListEndpointsResponse
+	2,  // 24: causeway.v1.Endpoints.CreateEndpoint:output_type -> causeway.v1.Endpoint
+	2,  // 25: causeway.v1.Endpoints.UpdateEndpoint:output_type -> causeway.v1.Endpoint
+	16, // 26: causeway.v1.Endpoints.DeleteEndpoint:output_type -> google.protobuf.Empty
+	22, // [22:27] is the sub-list for method output_type
+	17, // [17:22] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_endpoints_proto_init() }
