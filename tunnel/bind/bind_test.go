@@ -128,6 +128,40 @@ func TestSendAndReceive(t *testing.T) {
 	}
 }
 
+// Datagrams that the kernel does not join, because their sizes differ, come with one call nevertheless, and so do they
+// after a train. A busy kernel may deliver some late, hence the tries.
+func TestReceiveTakesManySmallOnes(t *testing.T) {
+	a, b := New(Config{Address: loopback}), New(Config{Address: loopback})
+	open(t, a)
+	receive, addr := open(t, b)
+	to := endpointFor(t, a, addr)
+	small := datagrams(100, 132, 116, 148, 100, 164, 100, 132, 116, 148)
+	train := datagrams(repeat(45, 1424)...)
+	send := func(datagrams [][]byte) {
+		t.Helper()
+		if err := a.Send(datagrams, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bufs, sizes, eps := buffers(128)
+	for range 50 {
+		send(train)
+		collect(t, receive, len(train), 128)
+		send(small[:1])
+		collect(t, receive, 1, 128)
+		send(small)
+		n, err := receive(bufs, sizes, eps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == len(small) {
+			return
+		}
+		collect(t, receive, len(small)-n, 128)
+	}
+	t.Errorf("one call never returned all of %d small datagrams", len(small))
+}
+
 // A caller with few buffers gets the rest with its next calls.
 func TestReceiveKeepsWhatIsLeft(t *testing.T) {
 	a, b := New(Config{Address: loopback}), New(Config{Address: loopback})

@@ -14,8 +14,13 @@ import (
 const (
 	// stagingSize holds the largest datagram, joined or not.
 	stagingSize = 64 << 10
-	// stagedMessages is how many a system call may fill when the kernel joins datagrams: two take up to 128.
-	stagedMessages = 2
+	// stagedMessages is how many a system call may fill when the kernel joins datagrams. Small datagrams of many sizes,
+	// as acknowledgements and requests are, it does not join. Of each buffer only the pages used become resident.
+	stagedMessages = 16
+	// joinedMessages is how many it may fill after one that brought at least joinedBytes. Two take up to 128 datagrams;
+	// more would leave the processor's cache before they are handed over.
+	joinedMessages = 2
+	joinedBytes    = 32 << 10
 )
 
 // receiver is the one ReceiveFunc of an open socket. WireGuard calls it from a single goroutine.
@@ -31,6 +36,7 @@ type receiver struct {
 	staging  []byte // stagedMessages of stagingSize; nil without receive offload
 
 	poll  func(fd uintptr) bool // a field so that a call does not allocate it
+	room  int                   // messages that the next system call may fill
 	got   int
 	errno unix.Errno
 
@@ -46,6 +52,7 @@ func newReceiver(b *Bind, s *socket) *receiver {
 		n = stagedMessages
 		r.staging = make([]byte, n*stagingSize)
 	}
+	r.room = n
 	r.messages = make([]message, n)
 	r.iovecs = make([]unix.Iovec, n)
 	r.names = make([]sockaddr, n)
@@ -61,14 +68,9 @@ func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int
 		return r.receiveDirect(bufs, sizes, eps)
 	}
 	if !r.pending() {
-		for i := range r.messages {
-			r.prepare(i, r.staging[i*stagingSize:(i+1)*stagingSize])
-		}
-		if err := r.wait(); err != nil {
+		if err := r.stage(); err != nil {
 			return 0, err
 		}
-		r.current = -1
-		r.rest = nil
 	}
 	n := 0
 	for n < len(bufs) && r.pending() {
@@ -83,6 +85,26 @@ func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int
 		n++
 	}
 	return n, nil
+}
+
+// stage fills the staging buffers.
+func (r *receiver) stage() error {
+	for i := range r.room {
+		r.prepare(i, r.staging[i*stagingSize:(i+1)*stagingSize])
+	}
+	if err := r.wait(); err != nil {
+		return err
+	}
+	r.current, r.rest = -1, nil
+	bytes := 0
+	for i := range r.got {
+		bytes += int(r.messages[i].length)
+	}
+	r.room = stagedMessages
+	if bytes >= joinedBytes {
+		r.room = joinedMessages
+	}
+	return nil
 }
 
 // pending reports whether staged data is left from the last system call.
@@ -101,9 +123,8 @@ func (r *receiver) advance() {
 
 // receiveDirect reads one datagram into each buffer, where the kernel joins none.
 func (r *receiver) receiveDirect(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
-	n := min(len(bufs), batchSize)
-	r.messages = r.messages[:n]
-	for i := range n {
+	r.room = min(len(bufs), batchSize)
+	for i := range r.room {
 		r.prepare(i, bufs[i])
 	}
 	if err := r.wait(); err != nil {
@@ -157,7 +178,7 @@ func (r *receiver) wait() error {
 func (r *receiver) recvmmsg(fd uintptr) bool {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.messages[0])),
-			uintptr(len(r.messages)), unix.MSG_DONTWAIT, 0, 0)
+			uintptr(r.room), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue
