@@ -18,15 +18,16 @@ import (
 
 // config is the daemon's configuration file; docs/causewayd.yaml describes every key.
 type config struct {
-	DataDir    string           `yaml:"data_dir"`
-	Zones      []zoneConfig     `yaml:"zones"`
-	API        apiConfig        `yaml:"api"`
-	WireGuard  wireGuardConfig  `yaml:"wireguard"`
-	Underlay   underlayConfig   `yaml:"underlay"`
-	ZoneBudget zoneBudgetConfig `yaml:"zone_budget"`
-	Store      storeConfig      `yaml:"store"`
-	HTTP       httpConfig       `yaml:"http"`
-	Log        logConfig        `yaml:"log"`
+	DataDir       string              `yaml:"data_dir"`
+	Zones         []zoneConfig        `yaml:"zones"`
+	API           apiConfig           `yaml:"api"`
+	WireGuard     wireGuardConfig     `yaml:"wireguard"`
+	Underlay      underlayConfig      `yaml:"underlay"`
+	Notifications notificationsConfig `yaml:"notifications"`
+	ZoneBudget    zoneBudgetConfig    `yaml:"zone_budget"`
+	Store         storeConfig         `yaml:"store"`
+	HTTP          httpConfig          `yaml:"http"`
+	Log           logConfig           `yaml:"log"`
 }
 
 type zoneConfig struct {
@@ -55,6 +56,10 @@ type wireGuardConfig struct {
 }
 
 type underlayConfig struct {
+	Allow []netip.Prefix `yaml:"allow"`
+}
+
+type notificationsConfig struct {
 	Allow []netip.Prefix `yaml:"allow"`
 }
 

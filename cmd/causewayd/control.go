@@ -14,6 +14,7 @@ import (
 
 	"causeway/controlplane"
 	"causeway/controlplane/api"
+	"causeway/controlplane/notify"
 	"causeway/controlplane/reconcile"
 	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
@@ -72,11 +73,18 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := c.newServer(ctx, s, secrets, reconciler)
+	guard := notify.NewGuard(c.cfg.Notifications.Allow)
+	// Of its own, so that an event that comes or goes is no reason to reconcile.
+	outbox := store.NewCache(s, c.log, notify.Collections()...)
+	deliverer, err := notify.New(notify.Config{Store: s, Cache: outbox, Guard: guard, Secrets: secrets, Logger: c.log})
 	if err != nil {
 		return err
 	}
-	for _, collector := range []prometheus.Collector{c.latency, server.Collector()} {
+	server, err := c.newServer(ctx, api.Config{Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Receivers: guard})
+	if err != nil {
+		return err
+	}
+	for _, collector := range []prometheus.Collector{c.latency, server.Collector(), deliverer} {
 		if err := c.registry.Register(collector); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
@@ -86,16 +94,18 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	return runComponents(ctx,
 		component{"cache", cache.Run},
 		component{"reconciler", reconciler.Run},
+		component{"outbox", outbox.Run},
+		component{"notifications", deliverer.Run},
 		component{"api", server.Run},
 	)
 }
 
-func (c *controlPlane) newServer(ctx context.Context, s *store.Store, secrets *secret.Box, reconciler *reconcile.Reconciler) (*controlplane.Server, error) {
-	var zones []api.Zone
+// newServer makes the API's server. The zones are those of the configuration.
+func (c *controlPlane) newServer(ctx context.Context, cfg api.Config) (*controlplane.Server, error) {
 	for _, z := range c.cfg.Zones {
-		zones = append(zones, api.Zone{Region: z.Region, Name: z.Zone})
+		cfg.Zones = append(cfg.Zones, api.Zone{Region: z.Region, Name: z.Zone})
 	}
-	services, err := api.New(api.Config{Store: s, Secrets: secrets, Zones: zones, Observer: reconciler, Gateways: reconciler})
+	services, err := api.New(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -34,11 +34,8 @@ func (c *config) validate() error {
 	p.zones(c.Zones)
 	p.api(&c.API)
 	p.wireGuard(&c.WireGuard)
-	for i, prefix := range c.Underlay.Allow {
-		if !prefix.IsValid() || prefix != prefix.Masked() {
-			p.add(fmt.Sprintf("underlay.allow[%d]", i), "%v has host bits set; use %v", prefix, prefix.Masked())
-		}
-	}
+	p.prefixes("underlay.allow", c.Underlay.Allow)
+	p.prefixes("notifications.allow", c.Notifications.Allow)
 	p.duration("zone_budget.grow_after", c.ZoneBudget.GrowAfter)
 	p.duration("zone_budget.shrink_after", c.ZoneBudget.ShrinkAfter)
 	p.store(&c.Store)
@@ -141,6 +138,14 @@ func (p *problems) address(key, value string) {
 func (p *problems) host(key, value string) {
 	if _, err := netip.ParseAddr(value); err != nil && !hostName.MatchString(value) {
 		p.add(key, "%q is neither an address nor a host name", value)
+	}
+}
+
+func (p *problems) prefixes(key string, prefixes []netip.Prefix) {
+	for i, prefix := range prefixes {
+		if !prefix.IsValid() || prefix != prefix.Masked() {
+			p.add(fmt.Sprintf("%s[%d]", key, i), "%v has host bits set; use %v", prefix, prefix.Masked())
+		}
 	}
 }
 

@@ -49,7 +49,9 @@ func (s *notifications) CreateNotification(ctx context.Context, req *pb.CreateNo
 		field: "notification", value: req.GetNotification(),
 		prepare: func(ctx context.Context, c *change, n *pb.Notification) error {
 			c.checkReceiver(n)
-			resource.NotificationKeys.Put(c.tx, c.name, &pb.NotificationKey{Secret: secret})
+			if err := c.keepKey(c.name, secret); err != nil {
+				return err
+			}
 			return c.notificationQuota(ctx, resource.Parent(c.name))
 		},
 		made: func(n *pb.Notification) { n.Secret = secret },
@@ -116,7 +118,9 @@ func (s *notifications) rotateSecret(ctx context.Context, req *pb.RotateSecretRe
 	err = s.attemptOn(ctx, req.GetName(), req.GetEtag(), func(c *change, v store.Versioned[*pb.Notification]) error {
 		v.Value.UpdateTime = timestamppb.New(c.now)
 		resource.Notifications.Update(c.tx, v.Name, v.Value, v.Revision)
-		resource.NotificationKeys.Put(c.tx, v.Name, &pb.NotificationKey{Secret: secret})
+		if err := c.keepKey(v.Name, secret); err != nil {
+			return err
+		}
 		if v.Revision, err = c.tx.Commit(ctx); err != nil {
 			return err
 		}
@@ -158,6 +162,16 @@ func (s *notifications) newKey() (string, error) {
 		return "", fmt.Errorf("read randomness for a secret: %w", err)
 	}
 	return keyPrefix + base64.RawURLEncoding.EncodeToString(raw[:]), nil
+}
+
+// keepKey adds to the transaction that a notification's secret is kept, sealed.
+func (c *change) keepKey(name, secret string) error {
+	sealed, err := c.secrets.Seal([]byte(secret), name)
+	if err != nil {
+		return err
+	}
+	resource.NotificationKeys.Put(c.tx, name, &pb.NotificationKey{Secret: sealed})
+	return nil
 }
 
 // countEvents fills in how far the delivery to a notification is. A secret never gets this far.

@@ -184,7 +184,9 @@ func TestSecretIsShownOnce(t *testing.T) {
 	}
 	key, err := resource.NotificationKeys.Get(t.Context(), sharedStore, s.full(name))
 	must(t, err)
-	if key.Value.GetSecret() != rotated.GetSecret() {
+	opened, err := s.api.kernel.secrets.Open(key.Value.GetSecret(), s.full(name))
+	must(t, err)
+	if string(opened) != rotated.GetSecret() || strings.Contains(key.Value.GetSecret(), rotated.GetSecret()) {
 		t.Error("what is signed with is not what was shown")
 	}
 	_, err = s.notifications().RotateSecret(s.as(s.b), &pb.RotateSecretRequest{Name: s.full(name)})

@@ -8,7 +8,7 @@ import (
 // What is kept of a notification beside the resource itself, so that its delivery does not get into
 // the way of those who change it. All of it goes in the transaction that removes the notification.
 var (
-	// NotificationKeys holds the secret of each notification under its name.
+	// NotificationKeys holds the sealed secret of each notification under its name.
 	NotificationKeys = store.NewCollection[*pb.NotificationKey]("notificationKeys")
 	// NotificationEvents is the outbox: events to be delivered, named
 	// <notification's name>/<event's id>. They are written in the transaction of what they tell of, so

@@ -96,7 +96,7 @@ func NewCollection[T proto.Message](id string) *Collection[T] {
 	switch {
 	case !collectionID.MatchString(id):
 		panic(fmt.Sprintf("store: collection id %q", id))
-	case id == segmentClaims || id == segmentRequests || id == segmentMeta:
+	case id == segmentClaims || id == segmentRequests || id == segmentMeta || id == segmentLeaders:
 		panic(fmt.Sprintf("store: collection id %q is reserved", id))
 	}
 	var zero T

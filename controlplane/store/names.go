@@ -12,6 +12,7 @@ const (
 	segmentClaims   = "claims"
 	segmentRequests = "requests"
 	segmentMeta     = "meta"
+	segmentLeaders  = "leaders"
 
 	metaFormat   = "format"
 	metaTokenKey = "page-token-key"

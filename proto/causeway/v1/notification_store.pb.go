@@ -216,7 +216,7 @@ func (x *NotificationDelivery) GetLastError() string {
 // The key of a notification's signatures, as the store keeps it. No method shows it.
 type NotificationKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The secret as its owner has it.
+	// The secret, sealed for the name of the notification.
 	Secret        string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
