@@ -3,7 +3,6 @@ TOOLS := $(GO) tool -modfile=.tools/go.mod
 LINT  := $(GO) tool -modfile=.tools/lint/go.mod golangci-lint
 BUF   := $(TOOLS) buf
 FUZZ  ?= 10s
-RACE  ?= ./cmd/... ./controlplane/... ./gateway/... ./tunnel/...
 
 # The same for all, so that one cache serves building, testing and linting.
 export CGO_ENABLED ?= 0
