@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"causeway/controlplane/api/apitest"
 	"causeway/controlplane/resource"
+	"causeway/gateway/spec/spectest"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -136,7 +136,7 @@ func drain() *pb.Revocation {
 func (w *world) fresh() map[protoreflect.Name]proto.Message {
 	const prod = "accounts/alpha/vpcs/prod"
 	name := new("Fresh")
-	chain, key := apitest.Certificate(w.t, "fresh.example.com")
+	chain, key := spectest.Certificate(w.t, "fresh.example.com")
 	return map[protoreflect.Name]proto.Message{
 		"Account":         &pb.Account{DisplayName: name},
 		"Token":           &pb.Token{DisplayName: name, Role: pb.Token_VIEWER},

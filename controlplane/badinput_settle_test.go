@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"causeway/controlplane/api/apitest"
+	"causeway/gateway/spec/spectest"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -62,7 +62,7 @@ func (w *world) settleService(account, vpc, id string, port int32, subnets ...st
 	keep := w.kept(id)
 	w.into(keep, &pb.CreateTargetGroupRequest{Parent: parent, TargetGroupId: id, TargetGroup: &pb.TargetGroup{Vpc: parent + "/vpcs/" + vpc, Port: 8080}})
 	w.into(nil, &pb.RegisterTargetsRequest{Name: parent + "/targetGroups/" + id, Targets: []*pb.Target{{IpAddress: "192.168.7.10"}, {IpAddress: "192.168.7.11"}}})
-	chain, key := apitest.Certificate(w.t, "main.example.com")
+	chain, key := spectest.Certificate(w.t, "main.example.com")
 	w.into(keep, &pb.CreateCertificateRequest{Parent: parent, CertificateId: id, Certificate: &pb.Certificate{CertificateChain: chain, PrivateKey: key}})
 	w.into(keep, &pb.CreateLoadBalancerRequest{Parent: parent, LoadBalancerId: id, LoadBalancer: &pb.LoadBalancer{Subnets: subnets}})
 	lb := parent + "/loadBalancers/" + id

@@ -47,7 +47,7 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 			key := serviceKey{e.Interface, l.Port}
 			plan[key] = wantedListener{
 				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, via: e.Via,
-				idle: l.IdleTimeout, service: g.served.services[key],
+				idle: l.IdleTimeout, service: g.served.services[key], tls: l.TLS != nil,
 				receive: int(min(endpoint.ReceiveBuffer(n.endpoint.Bandwidth.BaselineBPS), maxReceiveBuffer)),
 			}
 		}
@@ -129,7 +129,7 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 		}
 		return nil
 	}
-	l, err := g.engine.Load().Listen(endpoint.ListenerConfig{
+	cfg := endpoint.ListenerConfig{
 		Endpoint: ep, Queue: queue,
 		Exposure: want.at, NetworkInterface: key.iface, EndpointName: want.endpoint, Via: want.via,
 		Peer: func(consumer netip.Addr) (string, bool) {
@@ -139,7 +139,11 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 		Admit:  admit,
 		Domain: v.flows, Targets: gate{want.service, admit}, Dialer: want.service, Guard: want.service.check,
 		Budget: g.served.interfaces[key.iface].budget, IdleTimeout: want.idle,
-	})
+	}
+	if want.tls {
+		cfg.TLS = want.service.settings
+	}
+	l, err := g.engine.Load().Listen(cfg)
 	if err != nil {
 		ep.Close()
 		return nil, fmt.Errorf("expose %v: %w", want.at, err)

@@ -84,6 +84,7 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 			}
 		}
 	}
+	g.applyTLS(s)
 	g.addNodes(s)
 	g.probes.Store(&probes)
 	g.pool.Apply(s.TargetGroups, func(name string) bool { return probes[name] != nil })
@@ -98,6 +99,7 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 			r := g.route(x, n.balancer, n.node.Address)
 			r.zone = n.node.Zone
 			r.group = g.pool.Group(l.TargetGroup)
+			r.tls = g.tlsConfig(n.balancer.Name, l.Port)
 			g.setRoute(key, r)
 		}
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -37,6 +38,8 @@ type route struct {
 	// source is the node's address; invalid when the load balancer has none. zone is the node's.
 	source netip.Addr
 	zone   string
+	// tls is how the listener ends TLS; nil when it does not.
+	tls *tls.Config
 }
 
 // inside reports whether an address is reached through the provider's domain: it belongs to the VPC, or one
@@ -117,6 +120,9 @@ var (
 	_ endpoint.Targets = (*service)(nil)
 	_ endpoint.Dialer  = (*service)(nil)
 )
+
+// settings gives how a connection that begins now ends TLS.
+func (s *service) settings() *tls.Config { return s.route.Load().tls }
 
 // available reports whether a target could serve a connection now.
 func (s *service) available() bool {

@@ -17,6 +17,7 @@ type served struct {
 	domains    map[string]*vpc
 	interfaces map[string]*networkInterface
 	services   map[serviceKey]*service
+	tls        map[listenerKey]*tlsListener
 	// complaints are what was logged last of each uid that is not served.
 	complaints map[string]string
 }
@@ -64,7 +65,8 @@ type wantedListener struct {
 	endpoint string
 	via      string
 	idle     time.Duration
-	receive  int // bytes
+	receive  int  // bytes
+	tls      bool // it ends TLS
 	service  *service
 }
 

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
-	"causeway/controlplane/api/apitest"
 	"causeway/controlplane/resource"
+	"causeway/gateway/spec/spectest"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -23,7 +23,7 @@ func (s *shop) certificates() pb.CertificatesClient { return pb.NewCertificatesC
 
 func (s *shop) certify(id string, names ...string) *pb.Certificate {
 	s.t.Helper()
-	chain, key := apitest.Certificate(s.t, names...)
+	chain, key := spectest.Certificate(s.t, names...)
 	made, err := s.certificates().CreateCertificate(s.ctx, &pb.CreateCertificateRequest{
 		CertificateId: id, Certificate: &pb.Certificate{CertificateChain: chain, PrivateKey: key},
 	})
@@ -33,7 +33,7 @@ func (s *shop) certify(id string, names ...string) *pb.Certificate {
 
 func TestCertificateIsKeptSealed(t *testing.T) {
 	s := newShop(t)
-	chain, key := apitest.Certificate(t, "orders.example.com")
+	chain, key := spectest.Certificate(t, "orders.example.com")
 	made, err := s.certificates().CreateCertificate(s.ctx, &pb.CreateCertificateRequest{
 		CertificateId: "orders", Certificate: &pb.Certificate{CertificateChain: chain, PrivateKey: key},
 	})
@@ -73,7 +73,7 @@ func TestCertificateIsReplaced(t *testing.T) {
 	if renamed.GetFingerprint() != made.GetFingerprint() {
 		t.Error("another name changed the certificate")
 	}
-	chain, key := apitest.Certificate(t, "b.example.com")
+	chain, key := spectest.Certificate(t, "b.example.com")
 	_, err = s.certificates().UpdateCertificate(s.ctx, &pb.UpdateCertificateRequest{
 		Certificate: &pb.Certificate{Name: made.GetName(), CertificateChain: chain},
 	})
@@ -89,17 +89,17 @@ func TestCertificateIsReplaced(t *testing.T) {
 
 func TestCertificateRules(t *testing.T) {
 	s := newShop(t)
-	chain, key := apitest.Certificate(t, "a")
-	other, otherKey := apitest.Certificate(t, "b")
+	chain, key := spectest.Certificate(t, "a")
+	other, otherKey := spectest.Certificate(t, "b")
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(t, err)
-	weakChain, weakKey := apitest.Certify(t, weak, "a")
+	weakChain, weakKey := spectest.Certify(t, weak, "a")
 	strong, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
-	rsaChain, rsaKey := apitest.Certify(t, strong, "a")
+	rsaChain, rsaKey := spectest.Certify(t, strong, "a")
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
-	edChain, edKey := apitest.Certify(t, edwards, "a")
+	edChain, edKey := spectest.Certify(t, edwards, "a")
 	for n, tt := range []struct {
 		name, chain, key, field string
 	}{

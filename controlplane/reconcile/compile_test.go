@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"causeway/controlplane/api/apitest"
 	"causeway/controlplane/store"
 	"causeway/gateway/spec"
+	"causeway/gateway/spec/spectest"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -386,7 +386,7 @@ func TestCompileTargetGroup(t *testing.T) {
 
 func TestCompileTLSListener(t *testing.T) {
 	w := shop()
-	chain, key := apitest.Certificate(t, "orders.example.com")
+	chain, key := spectest.Certificate(t, "orders.example.com")
 	good, broken := account("certificates/good"), account("certificates/broken")
 	put(w, &w.certificates, good, &pb.Certificate{Name: good, CertificateChain: chain, PrivateKey: key})
 	put(w, &w.certificates, broken, &pb.Certificate{Name: broken, CertificateChain: chain, PrivateKey: "broken"})

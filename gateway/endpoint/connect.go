@@ -232,7 +232,12 @@ func (f *Flow) overdue() bool {
 // to the sweeper: most flows end before they could need it.
 func (f *Flow) prepareLeg() error {
 	if f.leg.ep == nil {
-		return setSocket(f.leg.fd)
+		if err := setSocket(f.leg.fd); err != nil {
+			return err
+		}
+	}
+	if f.listener.cfg.TLS != nil {
+		return f.interpose()
 	}
 	return nil
 }
@@ -244,8 +249,12 @@ func (f *Flow) connected() {
 	cfg.Targets.Report(target, nil)
 	f.target.Store(&target)
 	e.stopDial(f)
-	cfg.Domain.dialled(f.consumer.Addr())
 	f.dial, f.phase = nil, relaying
+	if f.terminator != nil {
+		f.terminator.start()
+	} else {
+		cfg.Domain.dialled(f.consumer.Addr())
+	}
 	if cfg.Budget != nil {
 		cfg.Budget.Join(&f.ingress.share, shape.Ingress, f)
 		cfg.Budget.Join(&f.egress.share, shape.Egress, f)
@@ -291,6 +300,9 @@ func (f *Flow) end(why Reason) {
 	f.detach()
 	f.ingress.share.Leave()
 	f.egress.share.Leave()
+	if f.terminator != nil {
+		f.terminator.flowEnded(why)
+	}
 	if why == ReasonCompleted {
 		closeStack(f.ep)
 		f.leg.close()
@@ -299,6 +311,9 @@ func (f *Flow) end(why Reason) {
 		f.leg.Abort()
 	}
 	f.leg = Leg{fd: -1}
+	if failed := Reason(f.ending.Load()); why == ReasonCompleted && failed != ReasonNone {
+		why = failed // a reason was given, and then both sides closed in order
+	}
 	if wasDialling {
 		f.engine.stopDial(f)
 		f.Domain().dialled(f.consumer.Addr())

@@ -120,6 +120,8 @@ type Engine struct {
 	stop      context.CancelFunc
 	done      chan struct{} // Run has returned
 
+	terminators sync.WaitGroup
+
 	dialMu    sync.Mutex
 	dials     []*Flow
 	dialTimer *time.Timer
@@ -185,6 +187,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	sweeper.Wait()
 	err := errors.Join(pollErr, e.closeListeners())
 	e.CloseWhere(func(*Flow) bool { return true }, ReasonShutdown)
+	e.terminators.Wait()
 	e.queue.close()
 	workers.Wait()
 	err = errors.Join(err, e.poller.close(), <-polled)

@@ -51,6 +51,9 @@ type Flow struct {
 	slot      uint32
 	legEntry  *waiter.Entry // when the leg is a gVisor endpoint
 	targetHup bool          // the socket said that no more will come
+	// terminator is there when the listener ends TLS. It has the target's
+	// connection then, and the leg leads to it.
+	terminator *terminator
 
 	idle    idleState // belongs to the sweeper
 	index   int32     // in the registry, guarded by its lock

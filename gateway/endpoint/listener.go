@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -48,6 +49,10 @@ type ListenerConfig struct {
 	Targets Targets
 	Dialer  Dialer
 	Guard   Guard
+	// TLS gives the settings to end a consumer's TLS with: targets get the
+	// plain bytes. It is asked for every connection; nil settings refuse it.
+	// Nil relays all bytes as they are. It must not block.
+	TLS func() *tls.Config
 	// Budget of the endpoint in the zone; nil is unlimited.
 	Budget *shape.Budget
 	// IdleTimeout after which a flow on which nothing moves is reset. Bytes

@@ -78,6 +78,12 @@ func (p *poller) add(fd int, f *Flow) (uint32, error) {
 	return slot, nil
 }
 
+// unwatch takes a socket that goes on living out of the set. Its slot is still to be removed.
+func (p *poller) unwatch(fd int) {
+	// It is in the set, and so nothing can fail.
+	_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
 // remove forgets a slot. The socket leaves the epoll set when it is closed.
 func (p *poller) remove(slot uint32) {
 	p.mu.Lock()

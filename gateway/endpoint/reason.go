@@ -37,6 +37,9 @@ const (
 	ReasonTargetUnhealthy
 	// ReasonPolicyChanged: a policy or security group no longer allows the flow.
 	ReasonPolicyChanged
+	// ReasonTLSHandshake: the consumer and the listener did not come to terms
+	// about TLS, or not in time.
+	ReasonTLSHandshake
 	// ReasonShutdown: the engine closed.
 	ReasonShutdown
 	// ReasonInternal: the gateway broke its own rules; logged.
@@ -79,6 +82,7 @@ var reasonNames = [ReasonCount]string{
 	ReasonTargetRemoved:        "target_removed",
 	ReasonTargetUnhealthy:      "target_unhealthy",
 	ReasonPolicyChanged:        "policy_changed",
+	ReasonTLSHandshake:         "tls_handshake",
 	ReasonShutdown:             "shutdown",
 	ReasonInternal:             "internal",
 	ReasonRefusedNotAdmitted:   "refused_not_admitted",

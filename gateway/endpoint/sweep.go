@@ -113,6 +113,9 @@ func (f *Flow) probe() {
 
 // probeTarget makes the target's side be probed when the target is silent.
 func (f *Flow) probeTarget() error {
+	if f.terminator != nil {
+		return nil // it has seen to that
+	}
 	k := f.engine.cfg.keepalive()
 	if f.leg.ep == nil {
 		return keepSocketAlive(f.leg.fd, k)

@@ -1,5 +1,5 @@
-// Package apitest makes what tests of the API and those who call it need.
-package apitest
+// Package spectest makes what tests on both sides of a spec need.
+package spectest
 
 import (
 	"crypto"
