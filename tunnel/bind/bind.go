@@ -2,7 +2,7 @@
 // offload in both directions without copies on the way out.
 //
 // It differs from conn.StdNetBind in what measurements asked for: sent trains stay below the size at which kernels cut
-// them in software, datagrams received are staged in two buffers of 64 KiB instead of being spread over the device's,
+// them in software, datagrams received are staged in buffers of 64 KiB instead of being spread over the device's,
 // sources cost no allocation, and it can listen on a single address.
 package bind
 
