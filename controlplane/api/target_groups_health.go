@@ -66,7 +66,7 @@ func checkHealthCheck(check *pb.HealthCheck, wrong *apierr.Violations) {
 		}
 		return
 	}
-	for _, r := range strings.Split(check.GetMatcher(), ",") {
+	for r := range strings.SplitSeq(check.GetMatcher(), ",") {
 		if first, last, isRange := strings.Cut(r, "-"); isRange && last < first {
 			wrong.Add("target_group.health_check.matcher", "%s has the range %s, which ends before it begins", quote(check.GetMatcher()), r)
 		}

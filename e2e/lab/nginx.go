@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,6 +16,8 @@ type NginxConfig struct {
 	Body string
 	// Files are served under their names, each that many zero bytes long.
 	Files map[string]int64
+	// ProxyProtocol makes the server expect a PROXY protocol header, and log whom it names.
+	ProxyProtocol bool
 }
 
 // nginxConf keeps everything nginx writes in its own directory. The access log shows who a request
@@ -25,7 +28,8 @@ error_log stderr warn;
 pid %[1]s/pid;
 events { worker_connections 16384; }
 http {
-	access_log /dev/stdout;
+	log_format consumer 'consumer $proxy_protocol_addr of $proxy_protocol_server_addr:$proxy_protocol_server_port';
+	access_log /dev/stdout %[4]s;
 	client_body_temp_path %[1]s/body;
 	proxy_temp_path %[1]s/proxy;
 	fastcgi_temp_path %[1]s/fastcgi;
@@ -33,7 +37,7 @@ http {
 	scgi_temp_path %[1]s/scgi;
 	sendfile on;
 	server {
-		listen %[2]s;
+		listen %[2]s%[5]s;
 		root %[1]s/files;
 		location = / { default_type text/plain; return 200 %[3]q; }
 	}
@@ -51,6 +55,10 @@ func (h *Host) Nginx(cfg NginxConfig) *Process {
 		h.lab.report.Fatalf("configure nginx on %q: %v", h.Name, err)
 	}
 	p := h.Start("nginx", "-c", conf)
+	if cfg.ProxyProtocol {
+		p.WaitListening(netip.MustParseAddrPort(cfg.Listen), 10*time.Second)
+		return p
+	}
 	client := h.HTTPClient()
 	defer client.CloseIdleConnections()
 	p.Eventually(10*time.Second, "nginx on "+h.Name, func() error {
@@ -85,7 +93,10 @@ func (h *Host) writeNginx(cfg NginxConfig) (string, error) {
 			return "", err
 		}
 	}
+	format, option := "combined", ""
+	if cfg.ProxyProtocol {
+		format, option = "consumer", " proxy_protocol"
+	}
 	conf := filepath.Join(dir, "nginx.conf")
-
-	return conf, os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, cfg.Listen, cfg.Body), 0o600)
+	return conf, os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, cfg.Listen, cfg.Body, format, option), 0o600)
 }
