@@ -197,7 +197,7 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKind {
 	name := string(f.Name())
 	switch {
-	case name == "display_name", inside(m, f) && m.verb == "Create" && (name == "name" || name == "etag"):
+	case name == "display_name", name == "title", name == "description", inside(m, f) && m.verb == "Create" && (name == "name" || name == "etag"):
 		return maybe
 	case strings.Contains(text, "-----"), name == "path" && strings.HasPrefix(text, "/"), name == "alpn_protocols":
 		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them

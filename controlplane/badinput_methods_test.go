@@ -36,6 +36,7 @@ var customNouns = map[protoreflect.Name]protoreflect.Name{
 	"RotateSecret":  "Notification",
 	"AddPrincipals": "EndpointService", "RemovePrincipals": "EndpointService", "ListConnections": "EndpointService",
 	"AcceptConnections": "EndpointService", "RejectConnections": "EndpointService",
+	"ListSubscribers": "EndpointService", "ApproveSubscribers": "EndpointService", "RejectSubscribers": "EndpointService",
 }
 
 var verbs = regexp.MustCompile(`^[A-Z][a-z]+`)
@@ -94,6 +95,11 @@ func listed(output protoreflect.MessageDescriptor) protoreflect.Name {
 var subjects = map[protoreflect.Name]string{
 	"AcceptPeering": "accounts/beta/peerings/waiting",
 	"RejectPeering": "accounts/beta/peerings/waiting",
+	"GetListing":    "accounts/beta/endpointServices/listed-0",
+	// Of a service with one subscriber that waits.
+	"ListSubscribers":    "accounts/alpha/endpointServices/listed",
+	"ApproveSubscribers": "accounts/alpha/endpointServices/listed",
+	"RejectSubscribers":  "accounts/alpha/endpointServices/listed",
 }
 
 // given are values for the fields that neither standard method nor world gives one.
@@ -122,10 +128,18 @@ func (w *world) givenIn(f protoreflect.FieldDescriptor, r protoreflect.Message) 
 		m.Endpoints = uids
 	case *pb.RejectConnectionsRequest:
 		m.Endpoints, m.Revocation = uids, drain()
+	case *pb.ApproveSubscribersRequest:
+		m.Subscribers = principals
+	case *pb.RejectSubscribersRequest:
+		m.Subscribers, m.Revocation = principals, drain()
 	case *pb.DeleteEndpointServiceRequest:
 		m.Force, m.Revocation = true, drain()
 	}
 	return r.Has(f)
+}
+
+func described() *pb.EndpointService_Description {
+	return &pb.EndpointService_Description{Title: "Orders", Description: "All of them.", Categories: []string{"data"}, ApprovalRequired: true}
 }
 
 func drain() *pb.Revocation {
@@ -157,7 +171,8 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 			IdleTimeout: durationpb.New(60e9), Certificates: []string{"accounts/alpha/certificates/main"},
 			MinimumTlsVersion: pb.Listener_TLS_1_3, AlpnProtocols: []string{"h2", "http/1.1"}},
 		"EndpointService": &pb.EndpointService{DisplayName: name, LoadBalancers: []string{"accounts/alpha/loadBalancers/free"},
-			AcceptanceRequired: new(true)},
+			AcceptanceRequired: new(true), Offering: pb.EndpointService_MARKETPLACE, Listing: described()},
+		"Subscription": &pb.Subscription{DisplayName: name, ServiceName: "accounts/beta/endpointServices/listed-2"},
 		"Notification": &pb.Notification{DisplayName: name, Url: receiverURL, Events: []pb.Notification_Event{pb.Notification_CONNECT}},
 		"Endpoint": &pb.Endpoint{DisplayName: name, ServiceName: "accounts/alpha/endpointServices/main",
 			Subnets:              []string{prod + "/subnets/main", prod + "/subnets/b"},

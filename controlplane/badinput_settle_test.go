@@ -21,6 +21,7 @@ func (w *world) settle() {
 	w.settleAlpha()
 	w.settleGhost()
 	w.settlePeerings()
+	w.settleMarketplace()
 	w.settleTokens()
 	w.forget(methods(w.t))
 }
@@ -137,6 +138,28 @@ func (w *world) settlePeerings() {
 			w.into(nil, &pb.CreatePeeringRequest{Parent: "accounts/beta", PeeringId: id, Peering: &pb.Peering{Vpc: vpc, PeerVpc: prod}})
 		}
 	}
+}
+
+// settleMarketplace makes services of beta, of which alpha has subscribed to two, one of alpha that
+// beta has subscribed to, and one of ghost that it uses itself.
+func (w *world) settleMarketplace() {
+	sell := func(account, id, subnet string) string {
+		parent := "accounts/" + account
+		w.into(nil, &pb.CreateLoadBalancerRequest{Parent: parent, LoadBalancerId: id, LoadBalancer: &pb.LoadBalancer{Subnets: []string{subnet}}})
+		w.into(nil, &pb.CreateEndpointServiceRequest{Parent: parent, EndpointServiceId: id, EndpointService: &pb.EndpointService{
+			LoadBalancers: []string{parent + "/loadBalancers/" + id}, Offering: pb.EndpointService_MARKETPLACE, Listing: described()}})
+		return parent + "/endpointServices/" + id
+	}
+	subscribe := func(keep map[protoreflect.Name]proto.Message, account, id, service string) {
+		w.into(keep, &pb.CreateSubscriptionRequest{Parent: "accounts/" + account, SubscriptionId: id, Subscription: &pb.Subscription{ServiceName: service}})
+	}
+	const active = "accounts/beta/vpcs/active"
+	w.into(nil, &pb.CreateSubnetRequest{Parent: active, SubnetId: "a", Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: "10.21.1.0/24"}})
+	subscribe(w.main, alpha, "main", sell(beta, "listed-0", active+"/subnets/a"))
+	subscribe(w.spare, alpha, "spare", sell(beta, "listed-1", active+"/subnets/a"))
+	sell(beta, "listed-2", active+"/subnets/a")
+	subscribe(nil, beta, "waiting", sell(alpha, "listed", "accounts/alpha/vpcs/prod/subnets/main"))
+	subscribe(w.theirs, ghost, ghost, "accounts/beta/endpointServices/listed-0")
 }
 
 func (w *world) settleTokens() {

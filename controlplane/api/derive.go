@@ -33,6 +33,12 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 			m.State = pb.Endpoint_EXPIRED
 		}
 		return k.markCrossZone(ctx, m)
+	case *pb.Subscription:
+		open, err := k.serviceExists(ctx, m)
+		if err == nil && !open {
+			m.State = pb.Subscription_CLOSED
+		}
+		return err
 	}
 	return nil
 }

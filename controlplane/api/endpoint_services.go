@@ -47,6 +47,9 @@ func (s *endpointServices) CreateEndpointService(ctx context.Context, req *pb.Cr
 
 func prepareEndpointService(ctx context.Context, c *change, service *pb.EndpointService) error {
 	service.State = pb.EndpointService_PENDING
+	if err := c.checkOffering(service); err != nil {
+		return err
+	}
 	region, err := c.offer(ctx, service)
 	if err != nil {
 		return err
@@ -56,6 +59,9 @@ func prepareEndpointService(ctx context.Context, c *change, service *pb.Endpoint
 		return err
 	}
 	service.Region, service.ServiceName = region, servicePrefix+region+"."+uid
+	if service.GetOffering() == pb.EndpointService_PLATFORM {
+		service.ServiceName = service.GetPlatformServiceName()
+	}
 	return nil
 }
 
@@ -69,6 +75,9 @@ func (s *endpointServices) UpdateEndpointService(ctx context.Context, req *pb.Up
 // reviseEndpointService lets load balancers come and go within the service's region as long as no
 // zone that endpoints use is lost.
 func reviseEndpointService(ctx context.Context, c *change, before, after *pb.EndpointService) error {
+	if err := c.checkOffering(after); err != nil {
+		return err
+	}
 	region, err := c.offer(ctx, after)
 	if err != nil {
 		return err
@@ -107,7 +116,7 @@ func (c *change) refuseLostZones(ctx context.Context, service *pb.EndpointServic
 	}
 	return apierr.Precondition(reasonZoneInUse, resource.EndpointServices.Word, c.name,
 		"would leave %s, where it is used by %s; keep a load balancer in each zone in use",
-		strings.Join(lost, ", "), enumerate(users))
+		strings.Join(lost, ", "), enumerate(slices.Sorted(slices.Values(users))))
 }
 
 // shownTo gives what the owner of a service is told an endpoint is called: its name, or the uid of
@@ -148,7 +157,7 @@ func (s *endpointServices) DeleteEndpointService(ctx context.Context, req *pb.De
 				blockers[n] = shownTo(service.Name, e.Name, e.Message.GetUid())
 			}
 			return apierr.Precondition(reasonExistingConnections, resource.EndpointServices.Word, service.Name,
-				"is in use; first delete or reject %s", enumerate(blockers))
+				"is in use; first delete or reject %s", enumerate(slices.Sorted(slices.Values(blockers))))
 		})
 }
 

@@ -70,19 +70,7 @@ func (s *endpointServices) RemovePrincipals(ctx context.Context, req *pb.RemoveP
 	if err != nil || !r.rejects() {
 		return service, err
 	}
-	who, err := caller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = s.rejectEach(ctx, who, service.GetName(), r, func(c *change, service *pb.EndpointService, endpoint string) (bool, error) {
-		account := resource.Account(endpoint)
-		if !slices.Contains(req.GetPrincipals(), everyone) && !slices.Contains(req.GetPrincipals(), resource.AccountName(account)) {
-			return false, nil
-		}
-		may, err := c.mayUse(ctx, service, account)
-		return !may, err
-	})
-	if err != nil {
+	if err := s.rejectStrangers(ctx, service.GetName(), r, req.GetPrincipals()); err != nil {
 		return nil, err
 	}
 	return service, nil
@@ -90,10 +78,13 @@ func (s *endpointServices) RemovePrincipals(ctx context.Context, req *pb.RemoveP
 
 // mayUse says whether an account may create endpoints for a service. The transaction fails if that
 // changes, provided that it fails if the service does.
-func (c *change) mayUse(_ context.Context, service *pb.EndpointService, account string) (bool, error) {
-	return account == resource.Account(service.GetName()) ||
+func (c *change) mayUse(ctx context.Context, service *pb.EndpointService, account string) (bool, error) {
+	if account == resource.Account(service.GetName()) || service.GetOffering() == pb.EndpointService_PLATFORM ||
 		slices.Contains(service.GetPrincipals(), everyone) ||
-		slices.Contains(service.GetPrincipals(), resource.AccountName(account)), nil
+		slices.Contains(service.GetPrincipals(), resource.AccountName(account)) {
+		return true, nil
+	}
+	return c.subscribed(ctx, service, account)
 }
 
 // revise changes what the server keeps of a service.

@@ -80,9 +80,9 @@ func (c *change) provided(ctx context.Context, endpoint *pb.Endpoint) (*pb.Endpo
 	return v.Value, nil
 }
 
-// serviceOf reads the service of an endpoint; the value is nil if it is gone.
-func (k *kernel) serviceOf(ctx context.Context, endpoint *pb.Endpoint) (v store.Versioned[*pb.EndpointService], err error) {
-	claim, err := k.store.ClaimOwner(ctx, resource.ClaimUID, endpoint.GetServiceUid())
+// serviceOf reads the service of an endpoint or a subscription; the value is nil if it is gone.
+func (k *kernel) serviceOf(ctx context.Context, user interface{ GetServiceUid() string }) (v store.Versioned[*pb.EndpointService], err error) {
+	claim, err := k.store.ClaimOwner(ctx, resource.ClaimUID, user.GetServiceUid())
 	if err == nil {
 		v, err = resource.EndpointServices.Get(ctx, k.store, claim.Owner)
 	}

@@ -67,6 +67,10 @@ func taken(err error, kind *resource.Info, name string) error {
 		return apierr.InUse("public key", kind.Word, name)
 	case resource.ClaimPort:
 		return apierr.InUse("port", kind.Word, name)
+	case resource.ClaimServiceName:
+		return apierr.InUse("service name", kind.Word, name)
+	case resource.ClaimSubscription:
+		return apierr.Exists(kind.Word, claim.Owner)
 	case resource.ClaimPair:
 		return apierr.Precondition(reasonPairPeered, kind.Word, name, "joins VPCs that %s joins already", claim.Owner)
 	case resource.ClaimSite:

@@ -23,6 +23,7 @@ func (a *API) registerServices(s grpc.ServiceRegistrar) {
 	pb.RegisterLoadBalancersServer(s, &loadBalancers{kernel: a.kernel})
 	pb.RegisterCertificatesServer(s, &certificates{kernel: a.kernel})
 	pb.RegisterEndpointServicesServer(s, &endpointServices{kernel: a.kernel})
+	pb.RegisterSubscriptionsServer(s, &subscriptions{kernel: a.kernel})
 	pb.RegisterNotificationsServer(s, &notifications{kernel: a.kernel})
 	pb.RegisterEndpointsServer(s, &endpoints{kernel: a.kernel})
 }

@@ -40,6 +40,11 @@ const (
 	// ClaimUse is of the endpoints that a service may not leave: those that wait for acceptance or
 	// have it, with the zones that the service must keep for them, see [UseClaim].
 	ClaimUse = "use"
+	// ClaimListing makes the services of the marketplace found: their public name.
+	ClaimListing = "listing"
+	// ClaimSubscription is of the one subscription that an account may have to a service:
+	// "<service's uid>/<account>".
+	ClaimSubscription = "subscription"
 )
 
 // Claim is something that one resource holds and no other may.
@@ -84,6 +89,11 @@ func ConnectionClaim(service, endpoint string) Claim {
 func UseClaim(service, endpoint string, zones []string) Claim {
 	zones = slices.Compact(slices.Sorted(slices.Values(zones)))
 	return Claim{ClaimUse, service + "/" + endpoint + "/" + strings.Join(zones, ",")}
+}
+
+// SubscriptionClaim gives the claim of an account's subscription to a service, given by its uid.
+func SubscriptionClaim(service, account string) Claim {
+	return Claim{ClaimSubscription, service + "/" + account}
 }
 
 // Use takes the key of a use apart: the endpoint's uid and the zones it needs.

@@ -78,6 +78,12 @@ var (
 		word: "notification", prefix: "vpce-nfn",
 		name: "accounts/*/endpointServices/*/notifications/*", passive: true,
 	})
+	Subscriptions = define(definition[*pb.Subscription]{
+		word: "subscription", prefix: "sub", name: "accounts/*/subscriptions/*", passive: true,
+		claims: func(m *pb.Subscription) []Claim {
+			return []Claim{SubscriptionClaim(m.GetServiceUid(), Account(m.GetName()))}
+		},
+	})
 	Endpoints = define(definition[*pb.Endpoint]{
 		word: "endpoint", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
 		references: fields{"subnets": Subnets.Info},
@@ -127,6 +133,9 @@ func listenerClaims(l *pb.Listener) []Claim {
 func endpointServiceClaims(s *pb.EndpointService) []Claim {
 	claims := make([]Claim, 0, len(s.GetLoadBalancers())+1)
 	claims = append(claims, Claim{ClaimServiceName, s.GetServiceName()})
+	if s.GetOffering() == pb.EndpointService_MARKETPLACE && !Deleting(s) {
+		claims = append(claims, Claim{ClaimListing, s.GetServiceName()})
+	}
 	for _, lb := range s.GetLoadBalancers() {
 		claims = append(claims, Claim{ClaimService, lb})
 	}

@@ -88,6 +88,63 @@ func (EndpointService_State) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// To whom a service is offered.
+type EndpointService_Offering int32
+
+const (
+	// The same as PRIVATE.
+	EndpointService_OFFERING_UNSPECIFIED EndpointService_Offering = 0
+	// To the service's own account and its principals.
+	EndpointService_PRIVATE EndpointService_Offering = 1
+	// To every account, by the operator and under a name of its choice.
+	EndpointService_PLATFORM EndpointService_Offering = 2
+	// To the accounts that subscribe to it, beside the principals. Every account finds its listing.
+	EndpointService_MARKETPLACE EndpointService_Offering = 3
+)
+
+// Enum value maps for EndpointService_Offering.
+var (
+	EndpointService_Offering_name = map[int32]string{
+		0: "OFFERING_UNSPECIFIED",
+		1: "PRIVATE",
+		2: "PLATFORM",
+		3: "MARKETPLACE",
+	}
+	EndpointService_Offering_value = map[string]int32{
+		"OFFERING_UNSPECIFIED": 0,
+		"PRIVATE":              1,
+		"PLATFORM":             2,
+		"MARKETPLACE":          3,
+	}
+)
+
+func (x EndpointService_Offering) Enum() *EndpointService_Offering {
+	p := new(EndpointService_Offering)
+	*p = x
+	return p
+}
+
+func (x EndpointService_Offering) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EndpointService_Offering) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_endpoint_services_proto_enumTypes[1].Descriptor()
+}
+
+func (EndpointService_Offering) Type() protoreflect.EnumType {
+	return &file_causeway_v1_endpoint_services_proto_enumTypes[1]
+}
+
+func (x EndpointService_Offering) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EndpointService_Offering.Descriptor instead.
+func (EndpointService_Offering) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{0, 1}
+}
+
 // How they end.
 type Revocation_Mode int32
 
@@ -129,11 +186,11 @@ func (x Revocation_Mode) String() string {
 }
 
 func (Revocation_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_endpoint_services_proto_enumTypes[1].Descriptor()
+	return file_causeway_v1_endpoint_services_proto_enumTypes[2].Descriptor()
 }
 
 func (Revocation_Mode) Type() protoreflect.EnumType {
-	return &file_causeway_v1_endpoint_services_proto_enumTypes[1]
+	return &file_causeway_v1_endpoint_services_proto_enumTypes[2]
 }
 
 func (x Revocation_Mode) Number() protoreflect.EnumNumber {
@@ -177,7 +234,16 @@ type EndpointService struct {
 	// AddPrincipals and RemovePrincipals change them.
 	Principals []string `protobuf:"bytes,13,rep,name=principals,proto3" json:"principals,omitempty"`
 	// Region of the load balancers.
-	Region        string `protobuf:"bytes,14,opt,name=region,proto3" json:"region,omitempty"`
+	Region string `protobuf:"bytes,14,opt,name=region,proto3" json:"region,omitempty"`
+	// To whom the service is offered; PRIVATE when not given.
+	Offering EndpointService_Offering `protobuf:"varint,15,opt,name=offering,proto3,enum=causeway.v1.EndpointService_Offering" json:"offering,omitempty"`
+	// The service_name of a PLATFORM service, such as com.amazonaws.us-east-1.kinesis: labels of lower-case letters,
+	// digits and hyphens. No other service may have it.
+	PlatformServiceName string `protobuf:"bytes,16,opt,name=platform_service_name,json=platformServiceName,proto3" json:"platform_service_name,omitempty"`
+	// DNS names under which a PLATFORM service is known to its consumers, such as kinesis.us-east-1.amazonaws.com.
+	PublicDnsNames []string `protobuf:"bytes,17,rep,name=public_dns_names,json=publicDnsNames,proto3" json:"public_dns_names,omitempty"`
+	// What a MARKETPLACE service says of itself; every account sees it.
+	Listing       *EndpointService_Description `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -308,6 +374,34 @@ func (x *EndpointService) GetRegion() string {
 		return x.Region
 	}
 	return ""
+}
+
+func (x *EndpointService) GetOffering() EndpointService_Offering {
+	if x != nil {
+		return x.Offering
+	}
+	return EndpointService_OFFERING_UNSPECIFIED
+}
+
+func (x *EndpointService) GetPlatformServiceName() string {
+	if x != nil {
+		return x.PlatformServiceName
+	}
+	return ""
+}
+
+func (x *EndpointService) GetPublicDnsNames() []string {
+	if x != nil {
+		return x.PublicDnsNames
+	}
+	return nil
+}
+
+func (x *EndpointService) GetListing() *EndpointService_Description {
+	if x != nil {
+		return x.Listing
+	}
+	return nil
 }
 
 // What becomes of the live connections of an endpoint that may no longer be used. New ones are refused at once.
@@ -474,6 +568,152 @@ func (x *Connection) GetAvailabilityZones() []string {
 	return nil
 }
 
+// A service of the marketplace as every account sees it.
+type Listing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name to subscribe and connect to.
+	ServiceName string `protobuf:"bytes,1,opt,name=service_name,json=serviceName,proto3" json:"service_name,omitempty"`
+	// Resource name of the account that provides the service.
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// What the service says of itself.
+	Listing *EndpointService_Description `protobuf:"bytes,3,opt,name=listing,proto3" json:"listing,omitempty"`
+	// Region of the service.
+	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	// Zones in which the service can be used.
+	AvailabilityZones []string `protobuf:"bytes,5,rep,name=availability_zones,json=availabilityZones,proto3" json:"availability_zones,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Listing) GetServiceName() string {
+	if x != nil {
+		return x.ServiceName
+	}
+	return ""
+}
+
+func (x *Listing) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Listing) GetListing() *EndpointService_Description {
+	if x != nil {
+		return x.Listing
+	}
+	return nil
+}
+
+func (x *Listing) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Listing) GetAvailabilityZones() []string {
+	if x != nil {
+		return x.AvailabilityZones
+	}
+	return nil
+}
+
+// A subscription as the service's provider sees it.
+type Subscriber struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the account.
+	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// Where the subscription is in its life.
+	State Subscription_State `protobuf:"varint,2,opt,name=state,proto3,enum=causeway.v1.Subscription_State" json:"state,omitempty"`
+	// When the account subscribed.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscriber) Reset() {
+	*x = Subscriber{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscriber) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscriber) ProtoMessage() {}
+
+func (x *Subscriber) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscriber.ProtoReflect.Descriptor instead.
+func (*Subscriber) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Subscriber) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Subscriber) GetState() Subscription_State {
+	if x != nil {
+		return x.State
+	}
+	return Subscription_STATE_UNSPECIFIED
+}
+
+func (x *Subscriber) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
 // Names the endpoint service to return.
 type GetEndpointServiceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -485,7 +725,7 @@ type GetEndpointServiceRequest struct {
 
 func (x *GetEndpointServiceRequest) Reset() {
 	*x = GetEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +737,7 @@ func (x *GetEndpointServiceRequest) String() string {
 func (*GetEndpointServiceRequest) ProtoMessage() {}
 
 func (x *GetEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +750,7 @@ func (x *GetEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{3}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetEndpointServiceRequest) GetName() string {
@@ -535,7 +775,7 @@ type ListEndpointServicesRequest struct {
 
 func (x *ListEndpointServicesRequest) Reset() {
 	*x = ListEndpointServicesRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +787,7 @@ func (x *ListEndpointServicesRequest) String() string {
 func (*ListEndpointServicesRequest) ProtoMessage() {}
 
 func (x *ListEndpointServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +800,7 @@ func (x *ListEndpointServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointServicesRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{4}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListEndpointServicesRequest) GetParent() string {
@@ -597,7 +837,7 @@ type ListEndpointServicesResponse struct {
 
 func (x *ListEndpointServicesResponse) Reset() {
 	*x = ListEndpointServicesResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +849,7 @@ func (x *ListEndpointServicesResponse) String() string {
 func (*ListEndpointServicesResponse) ProtoMessage() {}
 
 func (x *ListEndpointServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +862,7 @@ func (x *ListEndpointServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointServicesResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{5}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListEndpointServicesResponse) GetEndpointServices() []*EndpointService {
@@ -656,7 +896,7 @@ type CreateEndpointServiceRequest struct {
 
 func (x *CreateEndpointServiceRequest) Reset() {
 	*x = CreateEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +908,7 @@ func (x *CreateEndpointServiceRequest) String() string {
 func (*CreateEndpointServiceRequest) ProtoMessage() {}
 
 func (x *CreateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +921,7 @@ func (x *CreateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*CreateEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{6}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateEndpointServiceRequest) GetParent() string {
@@ -725,7 +965,7 @@ type UpdateEndpointServiceRequest struct {
 
 func (x *UpdateEndpointServiceRequest) Reset() {
 	*x = UpdateEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +977,7 @@ func (x *UpdateEndpointServiceRequest) String() string {
 func (*UpdateEndpointServiceRequest) ProtoMessage() {}
 
 func (x *UpdateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +990,7 @@ func (x *UpdateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{7}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateEndpointServiceRequest) GetEndpointService() *EndpointService {
@@ -784,7 +1024,7 @@ type DeleteEndpointServiceRequest struct {
 
 func (x *DeleteEndpointServiceRequest) Reset() {
 	*x = DeleteEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1036,7 @@ func (x *DeleteEndpointServiceRequest) String() string {
 func (*DeleteEndpointServiceRequest) ProtoMessage() {}
 
 func (x *DeleteEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1049,7 @@ func (x *DeleteEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{8}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteEndpointServiceRequest) GetName() string {
@@ -855,7 +1095,7 @@ type AddPrincipalsRequest struct {
 
 func (x *AddPrincipalsRequest) Reset() {
 	*x = AddPrincipalsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1107,7 @@ func (x *AddPrincipalsRequest) String() string {
 func (*AddPrincipalsRequest) ProtoMessage() {}
 
 func (x *AddPrincipalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1120,7 @@ func (x *AddPrincipalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddPrincipalsRequest.ProtoReflect.Descriptor instead.
 func (*AddPrincipalsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{9}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AddPrincipalsRequest) GetName() string {
@@ -920,7 +1160,7 @@ type RemovePrincipalsRequest struct {
 
 func (x *RemovePrincipalsRequest) Reset() {
 	*x = RemovePrincipalsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1172,7 @@ func (x *RemovePrincipalsRequest) String() string {
 func (*RemovePrincipalsRequest) ProtoMessage() {}
 
 func (x *RemovePrincipalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1185,7 @@ func (x *RemovePrincipalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePrincipalsRequest.ProtoReflect.Descriptor instead.
 func (*RemovePrincipalsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{10}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemovePrincipalsRequest) GetName() string {
@@ -984,7 +1224,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1236,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1249,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{11}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListConnectionsRequest) GetName() string {
@@ -1046,7 +1286,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1298,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1311,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{12}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -1101,7 +1341,7 @@ type AcceptConnectionsRequest struct {
 
 func (x *AcceptConnectionsRequest) Reset() {
 	*x = AcceptConnectionsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1353,7 @@ func (x *AcceptConnectionsRequest) String() string {
 func (*AcceptConnectionsRequest) ProtoMessage() {}
 
 func (x *AcceptConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1366,7 @@ func (x *AcceptConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*AcceptConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{13}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AcceptConnectionsRequest) GetName() string {
@@ -1154,7 +1394,7 @@ type AcceptConnectionsResponse struct {
 
 func (x *AcceptConnectionsResponse) Reset() {
 	*x = AcceptConnectionsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1406,7 @@ func (x *AcceptConnectionsResponse) String() string {
 func (*AcceptConnectionsResponse) ProtoMessage() {}
 
 func (x *AcceptConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1419,7 @@ func (x *AcceptConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*AcceptConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{14}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcceptConnectionsResponse) GetConnections() []*Connection {
@@ -1204,7 +1444,7 @@ type RejectConnectionsRequest struct {
 
 func (x *RejectConnectionsRequest) Reset() {
 	*x = RejectConnectionsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1456,7 @@ func (x *RejectConnectionsRequest) String() string {
 func (*RejectConnectionsRequest) ProtoMessage() {}
 
 func (x *RejectConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1469,7 @@ func (x *RejectConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*RejectConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{15}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RejectConnectionsRequest) GetName() string {
@@ -1264,7 +1504,7 @@ type RejectConnectionsResponse struct {
 
 func (x *RejectConnectionsResponse) Reset() {
 	*x = RejectConnectionsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1516,7 @@ func (x *RejectConnectionsResponse) String() string {
 func (*RejectConnectionsResponse) ProtoMessage() {}
 
 func (x *RejectConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1529,7 @@ func (x *RejectConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*RejectConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{16}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RejectConnectionsResponse) GetConnections() []*Connection {
@@ -1299,11 +1539,571 @@ func (x *RejectConnectionsResponse) GetConnections() []*Connection {
 	return nil
 }
 
+// Selects a page of listings.
+type ListListingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many are returned; 50 when zero, 1000 at most.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: next_page_token of the page before, asked for with the same other fields.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListListingsRequest) Reset() {
+	*x = ListListingsRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListListingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListListingsRequest) ProtoMessage() {}
+
+func (x *ListListingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListListingsRequest.ProtoReflect.Descriptor instead.
+func (*ListListingsRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListListingsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListListingsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of listings.
+type ListListingsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The listings of this page, in the order of the service names.
+	Listings []*Listing `protobuf:"bytes,1,rep,name=listings,proto3" json:"listings,omitempty"`
+	// Gets the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListListingsResponse) Reset() {
+	*x = ListListingsResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListListingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListListingsResponse) ProtoMessage() {}
+
+func (x *ListListingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListListingsResponse.ProtoReflect.Descriptor instead.
+func (*ListListingsResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListListingsResponse) GetListings() []*Listing {
+	if x != nil {
+		return x.Listings
+	}
+	return nil
+}
+
+func (x *ListListingsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Names the listing to return.
+type GetListingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service's service_name, resource name or uid.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetListingRequest) Reset() {
+	*x = GetListingRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetListingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetListingRequest) ProtoMessage() {}
+
+func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetListingRequest.ProtoReflect.Descriptor instead.
+func (*GetListingRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetListingRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Selects a page of subscribers.
+type ListSubscribersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// At most this many are returned; 50 when zero, 1000 at most.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: next_page_token of the page before, asked for with the same other fields.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscribersRequest) Reset() {
+	*x = ListSubscribersRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscribersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscribersRequest) ProtoMessage() {}
+
+func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
+func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListSubscribersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListSubscribersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSubscribersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of subscribers.
+type ListSubscribersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscribers of this page, in the order of their names.
+	Subscribers []*Subscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// Gets the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscribersResponse) Reset() {
+	*x = ListSubscribersResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscribersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscribersResponse) ProtoMessage() {}
+
+func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
+func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListSubscribersResponse) GetSubscribers() []*Subscriber {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+func (x *ListSubscribersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Whom to approve.
+type ApproveSubscribersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Resource names of accounts.
+	Subscribers   []string `protobuf:"bytes,2,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveSubscribersRequest) Reset() {
+	*x = ApproveSubscribersRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveSubscribersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveSubscribersRequest) ProtoMessage() {}
+
+func (x *ApproveSubscribersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveSubscribersRequest.ProtoReflect.Descriptor instead.
+func (*ApproveSubscribersRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ApproveSubscribersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApproveSubscribersRequest) GetSubscribers() []string {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+// Who was approved.
+type ApproveSubscribersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscribers as they are now, in the order of the request.
+	Subscribers   []*Subscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveSubscribersResponse) Reset() {
+	*x = ApproveSubscribersResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveSubscribersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveSubscribersResponse) ProtoMessage() {}
+
+func (x *ApproveSubscribersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveSubscribersResponse.ProtoReflect.Descriptor instead.
+func (*ApproveSubscribersResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ApproveSubscribersResponse) GetSubscribers() []*Subscriber {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+// Whom to reject.
+type RejectSubscribersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid of the service.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Resource names of accounts.
+	Subscribers []string `protobuf:"bytes,2,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// What becomes of the endpoints of accounts that may then no longer create any: with KEEP they stay in use, with
+	// DRAIN and CUT they are rejected.
+	Revocation    *Revocation `protobuf:"bytes,3,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectSubscribersRequest) Reset() {
+	*x = RejectSubscribersRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectSubscribersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectSubscribersRequest) ProtoMessage() {}
+
+func (x *RejectSubscribersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectSubscribersRequest.ProtoReflect.Descriptor instead.
+func (*RejectSubscribersRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RejectSubscribersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RejectSubscribersRequest) GetSubscribers() []string {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+func (x *RejectSubscribersRequest) GetRevocation() *Revocation {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// Who was rejected.
+type RejectSubscribersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscribers as they are now, in the order of the request.
+	Subscribers   []*Subscriber `protobuf:"bytes,1,rep,name=subscribers,proto3" json:"subscribers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectSubscribersResponse) Reset() {
+	*x = RejectSubscribersResponse{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectSubscribersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectSubscribersResponse) ProtoMessage() {}
+
+func (x *RejectSubscribersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectSubscribersResponse.ProtoReflect.Descriptor instead.
+func (*RejectSubscribersResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RejectSubscribersResponse) GetSubscribers() []*Subscriber {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+// What a service of the marketplace says of itself.
+type EndpointService_Description struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is called, on one line.
+	Title string `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	// What it does.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// What it is found under: lower-case letters, digits and hyphens.
+	Categories []string `protobuf:"bytes,3,rep,name=categories,proto3" json:"categories,omitempty"`
+	// Whether each new subscription waits for ApproveSubscribers.
+	ApprovalRequired bool `protobuf:"varint,4,opt,name=approval_required,json=approvalRequired,proto3" json:"approval_required,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *EndpointService_Description) Reset() {
+	*x = EndpointService_Description{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointService_Description) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointService_Description) ProtoMessage() {}
+
+func (x *EndpointService_Description) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointService_Description.ProtoReflect.Descriptor instead.
+func (*EndpointService_Description) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{0, 0}
+}
+
+func (x *EndpointService_Description) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *EndpointService_Description) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *EndpointService_Description) GetCategories() []string {
+	if x != nil {
+		return x.Categories
+	}
+	return nil
+}
+
+func (x *EndpointService_Description) GetApprovalRequired() bool {
+	if x != nil {
+		return x.ApprovalRequired
+	}
+	return false
+}
+
 var File_causeway_v1_endpoint_services_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\n" +
-	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/endpoints.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x06\n" +
+	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/endpoints.proto\x1a\x1fcauseway/v1/subscriptions.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\v\n" +
 	"\x0fEndpointService\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -1323,14 +2123,31 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\n" +
 	"principals\x18\r \x03(\tB\x03\xe0A\x03R\n" +
 	"principals\x12\x1b\n" +
-	"\x06region\x18\x0e \x01(\tB\x03\xe0A\x03R\x06region\"T\n" +
+	"\x06region\x18\x0e \x01(\tB\x03\xe0A\x03R\x06region\x12Q\n" +
+	"\boffering\x18\x0f \x01(\x0e2%.causeway.v1.EndpointService.OfferingB\x0e\xe0A\x01\xe0A\x05\xbaH\x05\x82\x01\x02\x10\x01R\boffering\x12B\n" +
+	"\x15platform_service_name\x18\x10 \x01(\tB\x0e\xe0A\x01\xe0A\x05\xbaH\x05r\x03\x18\x80\x01R\x13platformServiceName\x12>\n" +
+	"\x10public_dns_names\x18\x11 \x03(\tB\x14\xe0A\x01\xbaH\x0e\x92\x01\v\x10\x10\x18\x01\"\x05r\x03\x18\xfd\x01R\x0epublicDnsNames\x12G\n" +
+	"\alisting\x18\x12 \x01(\v2(.causeway.v1.EndpointService.DescriptionB\x03\xe0A\x01R\alisting\x1a\xfa\x01\n" +
+	"\vDescription\x121\n" +
+	"\x05title\x18\x01 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x13\x10\x01\x18\x80\x012\f^[^\\p{Cc}]*$R\x05title\x12-\n" +
+	"\vdescription\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80 R\vdescription\x12W\n" +
+	"\n" +
+	"categories\x18\x03 \x03(\tB7\xe0A\x01\xbaH1\x92\x01.\x10\n" +
+	"\x18\x01\"(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\n" +
+	"categories\x120\n" +
+	"\x11approval_required\x18\x04 \x01(\bB\x03\xe0A\x01R\x10approvalRequired\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
 	"\tAVAILABLE\x10\x02\x12\f\n" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x04B\x0f\n" +
+	"\x06FAILED\x10\x04\"P\n" +
+	"\bOffering\x12\x18\n" +
+	"\x14OFFERING_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aPRIVATE\x10\x01\x12\f\n" +
+	"\bPLATFORM\x10\x02\x12\x0f\n" +
+	"\vMARKETPLACE\x10\x03B\x0f\n" +
 	"\r_display_nameB\x16\n" +
 	"\x14_acceptance_required\"\xde\x01\n" +
 	"\n" +
@@ -1355,7 +2172,19 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"expireTime\x12H\n" +
 	"\x0fdisconnect_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\x122\n" +
-	"\x12availability_zones\x18\b \x03(\tB\x03\xe0A\x03R\x11availabilityZones\"?\n" +
+	"\x12availability_zones\x18\b \x03(\tB\x03\xe0A\x03R\x11availabilityZones\"\xec\x01\n" +
+	"\aListing\x12&\n" +
+	"\fservice_name\x18\x01 \x01(\tB\x03\xe0A\x03R\vserviceName\x12\x1f\n" +
+	"\bprovider\x18\x02 \x01(\tB\x03\xe0A\x03R\bprovider\x12G\n" +
+	"\alisting\x18\x03 \x01(\v2(.causeway.v1.EndpointService.DescriptionB\x03\xe0A\x03R\alisting\x12\x1b\n" +
+	"\x06region\x18\x04 \x01(\tB\x03\xe0A\x03R\x06region\x122\n" +
+	"\x12availability_zones\x18\x05 \x03(\tB\x03\xe0A\x03R\x11availabilityZones\"\xa9\x01\n" +
+	"\n" +
+	"Subscriber\x12\x1d\n" +
+	"\aaccount\x18\x01 \x01(\tB\x03\xe0A\x03R\aaccount\x12:\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1f.causeway.v1.Subscription.StateB\x03\xe0A\x03R\x05state\x12@\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"createTime\"?\n" +
 	"\x19GetEndpointServiceRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x97\x01\n" +
 	"\x1bListEndpointServicesRequest\x12#\n" +
@@ -1421,7 +2250,39 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"revocation\x18\x03 \x01(\v2\x17.causeway.v1.RevocationB\x03\xe0A\x01R\n" +
 	"revocation\"[\n" +
 	"\x19RejectConnectionsResponse\x12>\n" +
-	"\vconnections\x18\x01 \x03(\v2\x17.causeway.v1.ConnectionB\x03\xe0A\x03R\vconnections2\x87\b\n" +
+	"\vconnections\x18\x01 \x03(\v2\x17.causeway.v1.ConnectionB\x03\xe0A\x03R\vconnections\"j\n" +
+	"\x13ListListingsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12*\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"z\n" +
+	"\x14ListListingsResponse\x125\n" +
+	"\blistings\x18\x01 \x03(\v2\x14.causeway.v1.ListingB\x03\xe0A\x03R\blistings\x12+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"7\n" +
+	"\x11GetListingRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x91\x01\n" +
+	"\x16ListSubscribersRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12*\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x86\x01\n" +
+	"\x17ListSubscribersResponse\x12>\n" +
+	"\vsubscribers\x18\x01 \x03(\v2\x17.causeway.v1.SubscriberB\x03\xe0A\x03R\vsubscribers\x12+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"{\n" +
+	"\x19ApproveSubscribersRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12:\n" +
+	"\vsubscribers\x18\x02 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x102\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\vsubscribers\"\\\n" +
+	"\x1aApproveSubscribersResponse\x12>\n" +
+	"\vsubscribers\x18\x01 \x03(\v2\x17.causeway.v1.SubscriberB\x03\xe0A\x03R\vsubscribers\"\xb8\x01\n" +
+	"\x18RejectSubscribersRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12:\n" +
+	"\vsubscribers\x18\x02 \x03(\tB\x18\xe0A\x02\xbaH\x12\x92\x01\x0f\b\x01\x102\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\vsubscribers\x12<\n" +
+	"\n" +
+	"revocation\x18\x03 \x01(\v2\x17.causeway.v1.RevocationB\x03\xe0A\x01R\n" +
+	"revocation\"[\n" +
+	"\x19RejectSubscribersResponse\x12>\n" +
+	"\vsubscribers\x18\x01 \x03(\v2\x17.causeway.v1.SubscriberB\x03\xe0A\x03R\vsubscribers2\xe7\v\n" +
 	"\x10EndpointServices\x12`\n" +
 	"\x12GetEndpointService\x12&.causeway.v1.GetEndpointServiceRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x01\x12q\n" +
 	"\x14ListEndpointServices\x12(.causeway.v1.ListEndpointServicesRequest\x1a).causeway.v1.ListEndpointServicesResponse\"\x04\x88\xb5\x18\x01\x12f\n" +
@@ -1432,7 +2293,13 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\x10RemovePrincipals\x12$.causeway.v1.RemovePrincipalsRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x02\x12b\n" +
 	"\x0fListConnections\x12#.causeway.v1.ListConnectionsRequest\x1a$.causeway.v1.ListConnectionsResponse\"\x04\x88\xb5\x18\x01\x12h\n" +
 	"\x11AcceptConnections\x12%.causeway.v1.AcceptConnectionsRequest\x1a&.causeway.v1.AcceptConnectionsResponse\"\x04\x88\xb5\x18\x02\x12h\n" +
-	"\x11RejectConnections\x12%.causeway.v1.RejectConnectionsRequest\x1a&.causeway.v1.RejectConnectionsResponse\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\x11RejectConnections\x12%.causeway.v1.RejectConnectionsRequest\x1a&.causeway.v1.RejectConnectionsResponse\"\x04\x88\xb5\x18\x02\x12Y\n" +
+	"\fListListings\x12 .causeway.v1.ListListingsRequest\x1a!.causeway.v1.ListListingsResponse\"\x04\x88\xb5\x18\x01\x12H\n" +
+	"\n" +
+	"GetListing\x12\x1e.causeway.v1.GetListingRequest\x1a\x14.causeway.v1.Listing\"\x04\x88\xb5\x18\x01\x12b\n" +
+	"\x0fListSubscribers\x12#.causeway.v1.ListSubscribersRequest\x1a$.causeway.v1.ListSubscribersResponse\"\x04\x88\xb5\x18\x01\x12k\n" +
+	"\x12ApproveSubscribers\x12&.causeway.v1.ApproveSubscribersRequest\x1a'.causeway.v1.ApproveSubscribersResponse\"\x04\x88\xb5\x18\x02\x12h\n" +
+	"\x11RejectSubscribers\x12%.causeway.v1.RejectSubscribersRequest\x1a&.causeway.v1.RejectSubscribersResponse\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_endpoint_services_proto_rawDescOnce sync.Once
@@ -1446,80 +2313,114 @@ func file_causeway_v1_endpoint_services_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_endpoint_services_proto_rawDescData
 }
 
-var file_causeway_v1_endpoint_services_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_causeway_v1_endpoint_services_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_causeway_v1_endpoint_services_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_causeway_v1_endpoint_services_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_causeway_v1_endpoint_services_proto_goTypes = []any{
 	(EndpointService_State)(0),           // 0: causeway.v1.EndpointService.State
-	(Revocation_Mode)(0),                 // 1: causeway.v1.Revocation.Mode
-	(*EndpointService)(nil),              // 2: causeway.v1.EndpointService
-	(*Revocation)(nil),                   // 3: causeway.v1.Revocation
-	(*Connection)(nil),                   // 4: causeway.v1.Connection
-	(*GetEndpointServiceRequest)(nil),    // 5: causeway.v1.GetEndpointServiceRequest
-	(*ListEndpointServicesRequest)(nil),  // 6: causeway.v1.ListEndpointServicesRequest
-	(*ListEndpointServicesResponse)(nil), // 7: causeway.v1.ListEndpointServicesResponse
-	(*CreateEndpointServiceRequest)(nil), // 8: causeway.v1.CreateEndpointServiceRequest
-	(*UpdateEndpointServiceRequest)(nil), // 9: causeway.v1.UpdateEndpointServiceRequest
-	(*DeleteEndpointServiceRequest)(nil), // 10: causeway.v1.DeleteEndpointServiceRequest
-	(*AddPrincipalsRequest)(nil),         // 11: causeway.v1.AddPrincipalsRequest
-	(*RemovePrincipalsRequest)(nil),      // 12: causeway.v1.RemovePrincipalsRequest
-	(*ListConnectionsRequest)(nil),       // 13: causeway.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),      // 14: causeway.v1.ListConnectionsResponse
-	(*AcceptConnectionsRequest)(nil),     // 15: causeway.v1.AcceptConnectionsRequest
-	(*AcceptConnectionsResponse)(nil),    // 16: causeway.v1.AcceptConnectionsResponse
-	(*RejectConnectionsRequest)(nil),     // 17: causeway.v1.RejectConnectionsRequest
-	(*RejectConnectionsResponse)(nil),    // 18: causeway.v1.RejectConnectionsResponse
-	(*timestamppb.Timestamp)(nil),        // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),          // 20: google.protobuf.Duration
-	(Endpoint_State)(0),                  // 21: causeway.v1.Endpoint.State
-	(*fieldmaskpb.FieldMask)(nil),        // 22: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),                // 23: google.protobuf.Empty
+	(EndpointService_Offering)(0),        // 1: causeway.v1.EndpointService.Offering
+	(Revocation_Mode)(0),                 // 2: causeway.v1.Revocation.Mode
+	(*EndpointService)(nil),              // 3: causeway.v1.EndpointService
+	(*Revocation)(nil),                   // 4: causeway.v1.Revocation
+	(*Connection)(nil),                   // 5: causeway.v1.Connection
+	(*Listing)(nil),                      // 6: causeway.v1.Listing
+	(*Subscriber)(nil),                   // 7: causeway.v1.Subscriber
+	(*GetEndpointServiceRequest)(nil),    // 8: causeway.v1.GetEndpointServiceRequest
+	(*ListEndpointServicesRequest)(nil),  // 9: causeway.v1.ListEndpointServicesRequest
+	(*ListEndpointServicesResponse)(nil), // 10: causeway.v1.ListEndpointServicesResponse
+	(*CreateEndpointServiceRequest)(nil), // 11: causeway.v1.CreateEndpointServiceRequest
+	(*UpdateEndpointServiceRequest)(nil), // 12: causeway.v1.UpdateEndpointServiceRequest
+	(*DeleteEndpointServiceRequest)(nil), // 13: causeway.v1.DeleteEndpointServiceRequest
+	(*AddPrincipalsRequest)(nil),         // 14: causeway.v1.AddPrincipalsRequest
+	(*RemovePrincipalsRequest)(nil),      // 15: causeway.v1.RemovePrincipalsRequest
+	(*ListConnectionsRequest)(nil),       // 16: causeway.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),      // 17: causeway.v1.ListConnectionsResponse
+	(*AcceptConnectionsRequest)(nil),     // 18: causeway.v1.AcceptConnectionsRequest
+	(*AcceptConnectionsResponse)(nil),    // 19: causeway.v1.AcceptConnectionsResponse
+	(*RejectConnectionsRequest)(nil),     // 20: causeway.v1.RejectConnectionsRequest
+	(*RejectConnectionsResponse)(nil),    // 21: causeway.v1.RejectConnectionsResponse
+	(*ListListingsRequest)(nil),          // 22: causeway.v1.ListListingsRequest
+	(*ListListingsResponse)(nil),         // 23: causeway.v1.ListListingsResponse
+	(*GetListingRequest)(nil),            // 24: causeway.v1.GetListingRequest
+	(*ListSubscribersRequest)(nil),       // 25: causeway.v1.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),      // 26: causeway.v1.ListSubscribersResponse
+	(*ApproveSubscribersRequest)(nil),    // 27: causeway.v1.ApproveSubscribersRequest
+	(*ApproveSubscribersResponse)(nil),   // 28: causeway.v1.ApproveSubscribersResponse
+	(*RejectSubscribersRequest)(nil),     // 29: causeway.v1.RejectSubscribersRequest
+	(*RejectSubscribersResponse)(nil),    // 30: causeway.v1.RejectSubscribersResponse
+	(*EndpointService_Description)(nil),  // 31: causeway.v1.EndpointService.Description
+	(*timestamppb.Timestamp)(nil),        // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),          // 33: google.protobuf.Duration
+	(Endpoint_State)(0),                  // 34: causeway.v1.Endpoint.State
+	(Subscription_State)(0),              // 35: causeway.v1.Subscription.State
+	(*fieldmaskpb.FieldMask)(nil),        // 36: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),                // 37: google.protobuf.Empty
 }
 var file_causeway_v1_endpoint_services_proto_depIdxs = []int32{
 	0,  // 0: causeway.v1.EndpointService.state:type_name -> causeway.v1.EndpointService.State
-	19, // 1: causeway.v1.EndpointService.create_time:type_name -> google.protobuf.Timestamp
-	19, // 2: causeway.v1.EndpointService.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 3: causeway.v1.Revocation.mode:type_name -> causeway.v1.Revocation.Mode
-	20, // 4: causeway.v1.Revocation.drain_duration:type_name -> google.protobuf.Duration
-	21, // 5: causeway.v1.Connection.state:type_name -> causeway.v1.Endpoint.State
-	19, // 6: causeway.v1.Connection.create_time:type_name -> google.protobuf.Timestamp
-	19, // 7: causeway.v1.Connection.accept_time:type_name -> google.protobuf.Timestamp
-	19, // 8: causeway.v1.Connection.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 9: causeway.v1.Connection.disconnect_time:type_name -> google.protobuf.Timestamp
-	2,  // 10: causeway.v1.ListEndpointServicesResponse.endpoint_services:type_name -> causeway.v1.EndpointService
-	2,  // 11: causeway.v1.CreateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
-	2,  // 12: causeway.v1.UpdateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
-	22, // 13: causeway.v1.UpdateEndpointServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 14: causeway.v1.DeleteEndpointServiceRequest.revocation:type_name -> causeway.v1.Revocation
-	3,  // 15: causeway.v1.RemovePrincipalsRequest.revocation:type_name -> causeway.v1.Revocation
-	4,  // 16: causeway.v1.ListConnectionsResponse.connections:type_name -> causeway.v1.Connection
-	4,  // 17: causeway.v1.AcceptConnectionsResponse.connections:type_name -> causeway.v1.Connection
-	3,  // 18: causeway.v1.RejectConnectionsRequest.revocation:type_name -> causeway.v1.Revocation
-	4,  // 19: causeway.v1.RejectConnectionsResponse.connections:type_name -> causeway.v1.Connection
-	5,  // 20: causeway.v1.EndpointServices.GetEndpointService:input_type -> causeway.v1.GetEndpointServiceRequest
-	6,  // 21: causeway.v1.EndpointServices.ListEndpointServices:input_type -> causeway.v1.ListEndpointServicesRequest
-	8,  // 22: causeway.v1.EndpointServices.CreateEndpointService:input_type -> causeway.v1.CreateEndpointServiceRequest
-	9,  // 23: causeway.v1.EndpointServices.UpdateEndpointService:input_type -> causeway.v1.UpdateEndpointServiceRequest
-	10, // 24: causeway.v1.EndpointServices.DeleteEndpointService:input_type -> causeway.v1.DeleteEndpointServiceRequest
-	11, // 25: causeway.v1.EndpointServices.AddPrincipals:input_type -> causeway.v1.AddPrincipalsRequest
-	12, // 26: causeway.v1.EndpointServices.RemovePrincipals:input_type -> causeway.v1.RemovePrincipalsRequest
-	13, // 27: causeway.v1.EndpointServices.ListConnections:input_type -> causeway.v1.ListConnectionsRequest
-	15, // 28: causeway.v1.EndpointServices.AcceptConnections:input_type -> causeway.v1.AcceptConnectionsRequest
-	17, // 29: causeway.v1.EndpointServices.RejectConnections:input_type -> causeway.v1.RejectConnectionsRequest
-	2,  // 30: causeway.v1.EndpointServices.GetEndpointService:output_type -> causeway.v1.EndpointService
-	7,  // 31: causeway.v1.EndpointServices.ListEndpointServices:output_type -> causeway.v1.ListEndpointServicesResponse
-	2,  // 32: causeway.v1.EndpointServices.CreateEndpointService:output_type -> causeway.v1.EndpointService
-	2,  // 33: causeway.v1.EndpointServices.UpdateEndpointService:output_type -> causeway.v1.EndpointService
-	23, // 34: causeway.v1.EndpointServices.DeleteEndpointService:output_type -> google.protobuf.Empty
-	2,  // 35: causeway.v1.EndpointServices.AddPrincipals:output_type -> causeway.v1.EndpointService
-	2,  // 36: causeway.v1.EndpointServices.RemovePrincipals:output_type -> causeway.v1.EndpointService
-	14, // 37: causeway.v1.EndpointServices.ListConnections:output_type -> causeway.v1.ListConnectionsResponse
-	16, // 38: causeway.v1.EndpointServices.AcceptConnections:output_type -> causeway.v1.AcceptConnectionsResponse
-	18, // 39: causeway.v1.EndpointServices.RejectConnections:output_type -> causeway.v1.RejectConnectionsResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	32, // 1: causeway.v1.EndpointService.create_time:type_name -> google.protobuf.Timestamp
+	32, // 2: causeway.v1.EndpointService.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 3: causeway.v1.EndpointService.offering:type_name -> causeway.v1.EndpointService.Offering
+	31, // 4: causeway.v1.EndpointService.listing:type_name -> causeway.v1.EndpointService.Description
+	2,  // 5: causeway.v1.Revocation.mode:type_name -> causeway.v1.Revocation.Mode
+	33, // 6: causeway.v1.Revocation.drain_duration:type_name -> google.protobuf.Duration
+	34, // 7: causeway.v1.Connection.state:type_name -> causeway.v1.Endpoint.State
+	32, // 8: causeway.v1.Connection.create_time:type_name -> google.protobuf.Timestamp
+	32, // 9: causeway.v1.Connection.accept_time:type_name -> google.protobuf.Timestamp
+	32, // 10: causeway.v1.Connection.expire_time:type_name -> google.protobuf.Timestamp
+	32, // 11: causeway.v1.Connection.disconnect_time:type_name -> google.protobuf.Timestamp
+	31, // 12: causeway.v1.Listing.listing:type_name -> causeway.v1.EndpointService.Description
+	35, // 13: causeway.v1.Subscriber.state:type_name -> causeway.v1.Subscription.State
+	32, // 14: causeway.v1.Subscriber.create_time:type_name -> google.protobuf.Timestamp
+	3,  // 15: causeway.v1.ListEndpointServicesResponse.endpoint_services:type_name -> causeway.v1.EndpointService
+	3,  // 16: causeway.v1.CreateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
+	3,  // 17: causeway.v1.UpdateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
+	36, // 18: causeway.v1.UpdateEndpointServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 19: causeway.v1.DeleteEndpointServiceRequest.revocation:type_name -> causeway.v1.Revocation
+	4,  // 20: causeway.v1.RemovePrincipalsRequest.revocation:type_name -> causeway.v1.Revocation
+	5,  // 21: causeway.v1.ListConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	5,  // 22: causeway.v1.AcceptConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	4,  // 23: causeway.v1.RejectConnectionsRequest.revocation:type_name -> causeway.v1.Revocation
+	5,  // 24: causeway.v1.RejectConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	6,  // 25: causeway.v1.ListListingsResponse.listings:type_name -> causeway.v1.Listing
+	7,  // 26: causeway.v1.ListSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
+	7,  // 27: causeway.v1.ApproveSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
+	4,  // 28: causeway.v1.RejectSubscribersRequest.revocation:type_name -> causeway.v1.Revocation
+	7,  // 29: causeway.v1.RejectSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
+	8,  // 30: causeway.v1.EndpointServices.GetEndpointService:input_type -> causeway.v1.GetEndpointServiceRequest
+	9,  // 31: causeway.v1.EndpointServices.ListEndpointServices:input_type -> causeway.v1.ListEndpointServicesRequest
+	11, // 32: causeway.v1.EndpointServices.CreateEndpointService:input_type -> causeway.v1.CreateEndpointServiceRequest
+	12, // 33: causeway.v1.EndpointServices.UpdateEndpointService:input_type -> causeway.v1.UpdateEndpointServiceRequest
+	13, // 34: causeway.v1.EndpointServices.DeleteEndpointService:input_type -> causeway.v1.DeleteEndpointServiceRequest
+	14, // 35: causeway.v1.EndpointServices.AddPrincipals:input_type -> causeway.v1.AddPrincipalsRequest
+	15, // 36: causeway.v1.EndpointServices.RemovePrincipals:input_type -> causeway.v1.RemovePrincipalsRequest
+	16, // 37: causeway.v1.EndpointServices.ListConnections:input_type -> causeway.v1.ListConnectionsRequest
+	18, // 38: causeway.v1.EndpointServices.AcceptConnections:input_type -> causeway.v1.AcceptConnectionsRequest
+	20, // 39: causeway.v1.EndpointServices.RejectConnections:input_type -> causeway.v1.RejectConnectionsRequest
+	22, // 40: causeway.v1.EndpointServices.ListListings:input_type -> causeway.v1.ListListingsRequest
+	24, // 41: causeway.v1.EndpointServices.GetListing:input_type -> causeway.v1.GetListingRequest
+	25, // 42: causeway.v1.EndpointServices.ListSubscribers:input_type -> causeway.v1.ListSubscribersRequest
+	27, // 43: causeway.v1.EndpointServices.ApproveSubscribers:input_type -> causeway.v1.ApproveSubscribersRequest
+	29, // 44: causeway.v1.EndpointServices.RejectSubscribers:input_type -> causeway.v1.RejectSubscribersRequest
+	3,  // 45: causeway.v1.EndpointServices.GetEndpointService:output_type -> causeway.v1.EndpointService
+	10, // 46: causeway.v1.EndpointServices.ListEndpointServices:output_type -> causeway.v1.ListEndpointServicesResponse
+	3,  // 47: causeway.v1.EndpointServices.CreateEndpointService:output_type -> causeway.v1.EndpointService
+	3,  // 48: causeway.v1.EndpointServices.UpdateEndpointService:output_type -> causeway.v1.EndpointService
+	37, // 49: causeway.v1.EndpointServices.DeleteEndpointService:output_type -> google.protobuf.Empty
+	3,  // 50: causeway.v1.EndpointServices.AddPrincipals:output_type -> causeway.v1.EndpointService
+	3,  // 51: causeway.v1.EndpointServices.RemovePrincipals:output_type -> causeway.v1.EndpointService
+	17, // 52: causeway.v1.EndpointServices.ListConnections:output_type -> causeway.v1.ListConnectionsResponse
+	19, // 53: causeway.v1.EndpointServices.AcceptConnections:output_type -> causeway.v1.AcceptConnectionsResponse
+	21, // 54: causeway.v1.EndpointServices.RejectConnections:output_type -> causeway.v1.RejectConnectionsResponse
+	23, // 55: causeway.v1.EndpointServices.ListListings:output_type -> causeway.v1.ListListingsResponse
+	6,  // 56: causeway.v1.EndpointServices.GetListing:output_type -> causeway.v1.Listing
+	26, // 57: causeway.v1.EndpointServices.ListSubscribers:output_type -> causeway.v1.ListSubscribersResponse
+	28, // 58: causeway.v1.EndpointServices.ApproveSubscribers:output_type -> causeway.v1.ApproveSubscribersResponse
+	30, // 59: causeway.v1.EndpointServices.RejectSubscribers:output_type -> causeway.v1.RejectSubscribersResponse
+	45, // [45:60] is the sub-list for method output_type
+	30, // [30:45] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_endpoint_services_proto_init() }
@@ -1529,14 +2430,15 @@ func file_causeway_v1_endpoint_services_proto_init() {
 	}
 	file_causeway_v1_access_proto_init()
 	file_causeway_v1_endpoints_proto_init()
+	file_causeway_v1_subscriptions_proto_init()
 	file_causeway_v1_endpoint_services_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_endpoint_services_proto_rawDesc), len(file_causeway_v1_endpoint_services_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   17,
+			NumEnums:      3,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

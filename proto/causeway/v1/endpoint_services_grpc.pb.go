@@ -30,6 +30,11 @@ const (
 	EndpointServices_ListConnections_FullMethodName       = "/causeway.v1.EndpointServices/ListConnections"
 	EndpointServices_AcceptConnections_FullMethodName     = "/causeway.v1.EndpointServices/AcceptConnections"
 	EndpointServices_RejectConnections_FullMethodName     = "/causeway.v1.EndpointServices/RejectConnections"
+	EndpointServices_ListListings_FullMethodName          = "/causeway.v1.EndpointServices/ListListings"
+	EndpointServices_GetListing_FullMethodName            = "/causeway.v1.EndpointServices/GetListing"
+	EndpointServices_ListSubscribers_FullMethodName       = "/causeway.v1.EndpointServices/ListSubscribers"
+	EndpointServices_ApproveSubscribers_FullMethodName    = "/causeway.v1.EndpointServices/ApproveSubscribers"
+	EndpointServices_RejectSubscribers_FullMethodName     = "/causeway.v1.EndpointServices/RejectSubscribers"
 )
 
 // EndpointServicesClient is the client API for EndpointServices service.
@@ -60,6 +65,16 @@ type EndpointServicesClient interface {
 	AcceptConnections(ctx context.Context, in *AcceptConnectionsRequest, opts ...grpc.CallOption) (*AcceptConnectionsResponse, error)
 	// Rejects endpoints, also such as are in use. All of them or, with an error, none.
 	RejectConnections(ctx context.Context, in *RejectConnectionsRequest, opts ...grpc.CallOption) (*RejectConnectionsResponse, error)
+	// Lists what is offered in the marketplace, by whatever account, in the order of the service names.
+	ListListings(ctx context.Context, in *ListListingsRequest, opts ...grpc.CallOption) (*ListListingsResponse, error)
+	// Returns what is offered in the marketplace under a name.
+	GetListing(ctx context.Context, in *GetListingRequest, opts ...grpc.CallOption) (*Listing, error)
+	// Lists the accounts that have subscribed to a service of the marketplace, in the order of their names.
+	ListSubscribers(ctx context.Context, in *ListSubscribersRequest, opts ...grpc.CallOption) (*ListSubscribersResponse, error)
+	// Approves subscriptions that wait for it, or that were rejected. All of them or, with an error, none.
+	ApproveSubscribers(ctx context.Context, in *ApproveSubscribersRequest, opts ...grpc.CallOption) (*ApproveSubscribersResponse, error)
+	// Rejects subscriptions, also such as are in use. What becomes of the endpoints says the revocation.
+	RejectSubscribers(ctx context.Context, in *RejectSubscribersRequest, opts ...grpc.CallOption) (*RejectSubscribersResponse, error)
 }
 
 type endpointServicesClient struct {
@@ -170,6 +185,56 @@ func (c *endpointServicesClient) RejectConnections(ctx context.Context, in *Reje
 	return out, nil
 }
 
+func (c *endpointServicesClient) ListListings(ctx context.Context, in *ListListingsRequest, opts ...grpc.CallOption) (*ListListingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListListingsResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_ListListings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) GetListing(ctx context.Context, in *GetListingRequest, opts ...grpc.CallOption) (*Listing, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Listing)
+	err := c.cc.Invoke(ctx, EndpointServices_GetListing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) ListSubscribers(ctx context.Context, in *ListSubscribersRequest, opts ...grpc.CallOption) (*ListSubscribersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSubscribersResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_ListSubscribers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) ApproveSubscribers(ctx context.Context, in *ApproveSubscribersRequest, opts ...grpc.CallOption) (*ApproveSubscribersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApproveSubscribersResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_ApproveSubscribers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endpointServicesClient) RejectSubscribers(ctx context.Context, in *RejectSubscribersRequest, opts ...grpc.CallOption) (*RejectSubscribersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RejectSubscribersResponse)
+	err := c.cc.Invoke(ctx, EndpointServices_RejectSubscribers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EndpointServicesServer is the server API for EndpointServices service.
 // All implementations must embed UnimplementedEndpointServicesServer
 // for forward compatibility.
@@ -198,6 +263,16 @@ type EndpointServicesServer interface {
 	AcceptConnections(context.Context, *AcceptConnectionsRequest) (*AcceptConnectionsResponse, error)
 	// Rejects endpoints, also such as are in use. All of them or, with an error, none.
 	RejectConnections(context.Context, *RejectConnectionsRequest) (*RejectConnectionsResponse, error)
+	// Lists what is offered in the marketplace, by whatever account, in the order of the service names.
+	ListListings(context.Context, *ListListingsRequest) (*ListListingsResponse, error)
+	// Returns what is offered in the marketplace under a name.
+	GetListing(context.Context, *GetListingRequest) (*Listing, error)
+	// Lists the accounts that have subscribed to a service of the marketplace, in the order of their names.
+	ListSubscribers(context.Context, *ListSubscribersRequest) (*ListSubscribersResponse, error)
+	// Approves subscriptions that wait for it, or that were rejected. All of them or, with an error, none.
+	ApproveSubscribers(context.Context, *ApproveSubscribersRequest) (*ApproveSubscribersResponse, error)
+	// Rejects subscriptions, also such as are in use. What becomes of the endpoints says the revocation.
+	RejectSubscribers(context.Context, *RejectSubscribersRequest) (*RejectSubscribersResponse, error)
 	mustEmbedUnimplementedEndpointServicesServer()
 }
 
@@ -237,6 +312,21 @@ func (UnimplementedEndpointServicesServer) AcceptConnections(context.Context, *A
 }
 func (UnimplementedEndpointServicesServer) RejectConnections(context.Context, *RejectConnectionsRequest) (*RejectConnectionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RejectConnections not implemented")
+}
+func (UnimplementedEndpointServicesServer) ListListings(context.Context, *ListListingsRequest) (*ListListingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListListings not implemented")
+}
+func (UnimplementedEndpointServicesServer) GetListing(context.Context, *GetListingRequest) (*Listing, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetListing not implemented")
+}
+func (UnimplementedEndpointServicesServer) ListSubscribers(context.Context, *ListSubscribersRequest) (*ListSubscribersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSubscribers not implemented")
+}
+func (UnimplementedEndpointServicesServer) ApproveSubscribers(context.Context, *ApproveSubscribersRequest) (*ApproveSubscribersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApproveSubscribers not implemented")
+}
+func (UnimplementedEndpointServicesServer) RejectSubscribers(context.Context, *RejectSubscribersRequest) (*RejectSubscribersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RejectSubscribers not implemented")
 }
 func (UnimplementedEndpointServicesServer) mustEmbedUnimplementedEndpointServicesServer() {}
 func (UnimplementedEndpointServicesServer) testEmbeddedByValue()                          {}
@@ -439,6 +529,96 @@ func _EndpointServices_RejectConnections_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EndpointServices_ListListings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListListingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).ListListings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_ListListings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).ListListings(ctx, req.(*ListListingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_GetListing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetListingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).GetListing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_GetListing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).GetListing(ctx, req.(*GetListingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_ListSubscribers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSubscribersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).ListSubscribers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_ListSubscribers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).ListSubscribers(ctx, req.(*ListSubscribersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_ApproveSubscribers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApproveSubscribersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).ApproveSubscribers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_ApproveSubscribers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).ApproveSubscribers(ctx, req.(*ApproveSubscribersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndpointServices_RejectSubscribers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RejectSubscribersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).RejectSubscribers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_RejectSubscribers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).RejectSubscribers(ctx, req.(*RejectSubscribersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EndpointServices_ServiceDesc is the grpc.ServiceDesc for EndpointServices service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -485,6 +665,26 @@ var EndpointServices_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RejectConnections",
 			Handler:    _EndpointServices_RejectConnections_Handler,
+		},
+		{
+			MethodName: "ListListings",
+			Handler:    _EndpointServices_ListListings_Handler,
+		},
+		{
+			MethodName: "GetListing",
+			Handler:    _EndpointServices_GetListing_Handler,
+		},
+		{
+			MethodName: "ListSubscribers",
+			Handler:    _EndpointServices_ListSubscribers_Handler,
+		},
+		{
+			MethodName: "ApproveSubscribers",
+			Handler:    _EndpointServices_ApproveSubscribers_Handler,
+		},
+		{
+			MethodName: "RejectSubscribers",
+			Handler:    _EndpointServices_RejectSubscribers_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
