@@ -16,6 +16,7 @@ type index struct {
 	domains    map[string]*spec.Domain
 	tunnels    map[string][]spec.TunnelEndpoint // by domain
 	interfaces map[string]*indexedInterface
+	groups     map[string]*spec.TargetGroup
 	uids       map[string]bool // of tunnel endpoints
 	// addresses are all that the stacks have to own.
 	addresses map[domainAddress]bool
@@ -38,7 +39,7 @@ type domainAddress struct {
 func newIndex(s *spec.Gateway) *index {
 	x := &index{
 		domains: map[string]*spec.Domain{}, tunnels: map[string][]spec.TunnelEndpoint{},
-		interfaces: map[string]*indexedInterface{}, uids: map[string]bool{}, addresses: map[domainAddress]bool{},
+		interfaces: map[string]*indexedInterface{}, groups: map[string]*spec.TargetGroup{}, uids: map[string]bool{}, addresses: map[domainAddress]bool{},
 	}
 	balancers := map[string]*spec.LoadBalancer{}
 	for i := range s.LoadBalancers {
@@ -47,6 +48,9 @@ func newIndex(s *spec.Gateway) *index {
 		for _, n := range lb.Nodes {
 			x.addresses[domainAddress{lb.Domain, n.Address}] = true
 		}
+	}
+	for i := range s.TargetGroups {
+		x.groups[s.TargetGroups[i].Name] = &s.TargetGroups[i]
 	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]

@@ -46,7 +46,7 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 		for _, l := range n.balancer.Listeners {
 			key := serviceKey{e.Interface, l.Port}
 			plan[key] = wantedListener{
-				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, via: e.Via,
+				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, uid: n.endpoint.UID, via: e.Via,
 				idle: l.IdleTimeout, service: g.served.services[key], tls: l.TLS != nil,
 				receive: int(min(endpoint.ReceiveBuffer(n.endpoint.Bandwidth.BaselineBPS), maxReceiveBuffer)),
 			}
@@ -79,7 +79,7 @@ func (g *Gateway) closeListeners(v *vpc, plan map[serviceKey]wantedListener, x *
 // endReason tells why the flows of a listener that is not wanted any more end.
 func endReason(key serviceKey, had wantedListener, x *index) endpoint.Reason {
 	n := x.interfaces[key.iface]
-	if n == nil || n.endpoint.Name != had.endpoint {
+	if n == nil || n.endpoint.Name != had.endpoint || n.endpoint.UID != had.uid {
 		return endpoint.ReasonEndpointDeleted
 	}
 	if n.balancer == nil {
@@ -132,11 +132,11 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 	cfg := endpoint.ListenerConfig{
 		Endpoint: ep, Queue: queue,
 		Exposure: want.at, NetworkInterface: key.iface, EndpointName: want.endpoint, Via: want.via,
-		Peer: func(consumer netip.Addr) (string, bool) {
+		Peer: func(consumer netip.Addr) (endpoint.Peer, bool) {
 			p, ok := v.domain.PeerOf(consumer)
-			return p.Name, ok
+			return endpoint.Peer{Name: p.Name, KeyFingerprint: p.KeyFingerprint}, ok
 		},
-		Admit:  admit,
+		Admit: admit, Preface: prefaceOf(want, v.domain.Name()),
 		Domain: v.flows, Targets: gate{want.service, admit}, Dialer: want.service, Guard: want.service.check,
 		Budget: g.served.interfaces[key.iface].budget, IdleTimeout: want.idle,
 	}

@@ -100,6 +100,7 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 			r.zone = n.node.Zone
 			r.group = g.pool.Group(l.TargetGroup)
 			r.tls = g.tlsConfig(n.balancer.Name, l.Port)
+			r.proxyProtocol = x.groups[l.TargetGroup].ProxyProtocol
 			g.setRoute(key, r)
 		}
 	}

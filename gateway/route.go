@@ -40,6 +40,8 @@ type route struct {
 	zone   string
 	// tls is how the listener ends TLS; nil when it does not.
 	tls *tls.Config
+	// proxyProtocol tells that connections begin with a header.
+	proxyProtocol bool
 }
 
 // inside reports whether an address is reached through the provider's domain: it belongs to the VPC, or one

@@ -63,6 +63,7 @@ type listener struct {
 type wantedListener struct {
 	at       netip.AddrPort
 	endpoint string
+	uid      string // of the endpoint
 	via      string
 	idle     time.Duration
 	receive  int  // bytes

@@ -62,7 +62,7 @@ func TestTLSListener(t *testing.T) {
 	if err := ask(live, name); err != nil {
 		t.Fatal(err)
 	}
-	w.TargetGroups[0].FailOpen = !w.TargetGroups[0].FailOpen
+	w.TargetGroups[0].DeregistrationDelay++
 	g.apply(t, &w.Gateway)
 	if c := greet(resuming); !c.ConnectionState().DidResume {
 		t.Error("a change of something else made session tickets void")

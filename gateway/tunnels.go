@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"causeway/gateway/domain"
+	"causeway/gateway/proxyproto"
 	"causeway/gateway/spec"
 	"causeway/tunnel"
 	"causeway/tunnel/link"
@@ -134,7 +135,10 @@ func (v *vpc) peers(want []spec.TunnelEndpoint) []domain.Peer {
 			continue
 		}
 		for _, p := range w.Peers {
-			list = append(list, domain.Peer{Name: p.Name, Tunnel: p.Kind == spec.Tunnel, Port: t.link, Prefixes: p.AllowedIPs})
+			list = append(list, domain.Peer{
+				Name: p.Name, KeyFingerprint: proxyproto.Fingerprint(p.PublicKey),
+				Tunnel: p.Kind == spec.Tunnel, Port: t.link, Prefixes: p.AllowedIPs,
+			})
 		}
 	}
 	return list

@@ -19,6 +19,8 @@ type Table struct {
 type Peer struct {
 	// Name is the resource name of the attachment or tunnel.
 	Name string
+	// KeyFingerprint is that of its public key.
+	KeyFingerprint string
 	// Tunnel tells a site from an attachment.
 	Tunnel bool
 	// Port is where the peer's WireGuard device leads.

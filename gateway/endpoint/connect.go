@@ -20,6 +20,7 @@ var errDialTimeout = errors.New("no answer in time")
 // dialState is what a flow holds only until it is connected.
 type dialState struct {
 	key      FlowKey
+	peer     Peer
 	tried    []netip.AddrPort
 	current  Target
 	extended bool    // current was given the longer timeout
@@ -60,11 +61,11 @@ func (e *Engine) accepted(l *Listener, ep tcpip.Endpoint, wq *waiter.Queue, cons
 func (f *Flow) admit() Reason {
 	cfg := &f.listener.cfg
 	if cfg.Peer != nil {
-		name, ok := cfg.Peer(f.consumer.Addr())
+		peer, ok := cfg.Peer(f.consumer.Addr())
 		if !ok {
 			return ReasonRefusedUnknownPeer
 		}
-		f.peer = name
+		f.peer, f.dial.peer = peer.Name, peer
 	}
 	if cfg.Admit != nil && cfg.Admit(f.dial.key) != nil {
 		return ReasonRefusedNotAdmitted
@@ -236,10 +237,25 @@ func (f *Flow) prepareLeg() error {
 			return err
 		}
 	}
+	if err := f.introduce(); err != nil {
+		return err
+	}
 	if f.listener.cfg.TLS != nil {
 		return f.interpose()
 	}
 	return nil
+}
+
+// introduce sends the target what comes before the consumer's first byte.
+func (f *Flow) introduce() error {
+	if f.listener.cfg.Preface == nil {
+		return nil
+	}
+	preface, err := f.listener.cfg.Preface(nil, f.dial.key, f.dial.peer)
+	if err != nil {
+		return err
+	}
+	return f.leg.writeAll(preface)
 }
 
 // connected turns a dial into a relay.

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -50,6 +51,33 @@ func (l Leg) Abort() {
 	// is gone already has nothing left to reset.
 	_ = unix.SetsockoptLinger(l.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	closeSocket(l.fd)
+}
+
+// errShortWrite tells that a connection just made takes less than a segment.
+var errShortWrite = errors.New("connection takes too little")
+
+// writeAll sends b, less than a segment, on a connection that was just made.
+func (l Leg) writeAll(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	var n int
+	if l.ep != nil {
+		written, err := l.ep.Write(bytes.NewReader(b), tcpip.WriteOptions{})
+		if err != nil {
+			return fmt.Errorf("begin connection: %w", stackError(err))
+		}
+		n = int(written)
+	} else {
+		var err error
+		if n, err = unix.Write(l.fd, b); err != nil {
+			return fmt.Errorf("begin connection: %w", err)
+		}
+	}
+	if n != len(b) {
+		return errShortWrite
+	}
+	return nil
 }
 
 // close ends, in order, a connection that has nothing more to send or to

@@ -100,7 +100,7 @@ func TestDialOutcomes(t *testing.T) {
 		},
 		"bad unknown peer": {
 			targets: []netip.AddrPort{good},
-			change:  func(c *ListenerConfig) { c.Peer = func(netip.Addr) (string, bool) { return "", false } },
+			change:  func(c *ListenerConfig) { c.Peer = func(netip.Addr) (Peer, bool) { return Peer{}, false } },
 			refused: ReasonRefusedUnknownPeer,
 		},
 		"bad not admitted": {

@@ -37,9 +37,9 @@ type ListenerConfig struct {
 	// empty in the endpoint's own VPC.
 	Via string
 
-	// Peer names the peer that owns a consumer's address; false refuses the
-	// flow. Nil leaves the name empty. It must not block.
-	Peer func(netip.Addr) (string, bool)
+	// Peer tells the peer that owns a consumer's address; false refuses the
+	// flow. Nil leaves it empty. It must not block.
+	Peer func(netip.Addr) (Peer, bool)
 	// Admit may refuse a flow before a target is picked. Nil admits all. It
 	// must not block.
 	Admit func(FlowKey) error
@@ -53,6 +53,10 @@ type ListenerConfig struct {
 	// plain bytes. It is asked for every connection; nil settings refuse it.
 	// Nil relays all bytes as they are. It must not block.
 	TLS func() *tls.Config
+	// Preface appends to b what a target is sent before the consumer's first
+	// byte. It is asked once for every connection to a target; an error fails
+	// that target. Nil, or nothing appended, sends nothing. It must not block.
+	Preface func(b []byte, f FlowKey, p Peer) ([]byte, error)
 	// Budget of the endpoint in the zone; nil is unlimited.
 	Budget *shape.Budget
 	// IdleTimeout after which a flow on which nothing moves is reset. Bytes

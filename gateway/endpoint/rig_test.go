@@ -200,7 +200,7 @@ func (r *rig) listen(targets Targets, change func(*ListenerConfig)) *Listener {
 		Exposure:         netip.AddrPortFrom(exposureAddr, servicePort),
 		NetworkInterface: "eni-1",
 		EndpointName:     "accounts/default/vpcs/test/endpoints/e",
-		Peer:             func(netip.Addr) (string, bool) { return "attachments/app", true },
+		Peer:             func(netip.Addr) (Peer, bool) { return Peer{Name: "attachments/app", KeyFingerprint: "fp"}, true },
 		Domain:           r.domain,
 		Targets:          targets,
 		Dialer:           KernelDialer{},

@@ -10,6 +10,14 @@ type FlowKey struct {
 	ID uint64
 }
 
+// Peer is who a consumer's packets are authenticated as.
+type Peer struct {
+	// Name is the resource name of the attachment or tunnel.
+	Name string
+	// KeyFingerprint is that of its public key.
+	KeyFingerprint string
+}
+
 // Target is a destination picked for a flow.
 type Target struct {
 	Addr netip.AddrPort
