@@ -239,7 +239,7 @@ func (w *world) subject(m *method) string {
 
 // above gives the parent of a resource.
 func (w *world) above(noun protoreflect.Name) string {
-	if r, ok := w.main[noun].(resource.Message); ok {
+	if r, ok := w.main[noun].(interface{ GetName() string }); ok {
 		return resource.Parent(r.GetName())
 	}
 	return ""

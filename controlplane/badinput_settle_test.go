@@ -17,6 +17,9 @@ func (w *world) settle() {
 	for _, id := range []string{alpha, beta, ghost, "spare"} {
 		w.into(w.kept(id), &pb.CreateAccountRequest{AccountId: id, Account: &pb.Account{}})
 	}
+	quota, err := pb.NewAccountsClient(w.socket).GetQuota(w.t.Context(), &pb.GetQuotaRequest{Name: "accounts/alpha/quotas/vpcs"})
+	must(w.t, err)
+	w.main["Quota"] = quota
 	w.main["Gateway"] = &pb.Gateway{Name: "gateways/g1"}
 	w.settleAlpha()
 	w.settleGhost()

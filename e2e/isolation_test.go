@@ -79,6 +79,9 @@ func ask(t *testing.T, c net.Conn) string {
 func TestManyEqualVPCs(t *testing.T) {
 	const vpcs = 64
 	w := newWorld(t, settings{})
+	for _, quota := range []string{"load-balancers", "endpoint-services"} {
+		w.call("Accounts/UpdateQuota", `{"quota":{"name":"accounts/default/quotas/%s","value":%d}}`, quota, vpcs)
+	}
 	var clients errgroup.Group
 	for i := range vpcs {
 		name := fmt.Sprintf("vpc-%d", i)

@@ -77,6 +77,7 @@ type kernel struct {
 	now       func() time.Time
 	random    io.Reader
 	validator protovalidate.Validator
+	turns     *turns
 }
 
 // New makes the services.
@@ -101,6 +102,7 @@ func New(cfg Config) (*API, error) {
 		now:       cfg.Now,
 		random:    cfg.Random,
 		validator: validator,
+		turns:     &turns{},
 	}
 	if k.now == nil {
 		k.now = time.Now

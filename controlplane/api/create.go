@@ -89,7 +89,7 @@ func (r creation[T]) make(ctx context.Context, c *change, kind *resource.Kind[T]
 	if err := c.wrong.Err(); err != nil {
 		return none, err
 	}
-	revision, err := commitNew(ctx, c, kind, value, record)
+	revision, err := r.commit(ctx, c, kind, value, record)
 	if err != nil {
 		return none, err
 	}
@@ -98,6 +98,20 @@ func (r creation[T]) make(ctx context.Context, c *change, kind *resource.Kind[T]
 		r.made(value)
 	}
 	return value, err
+}
+
+// commit writes a resource as far as its account's quotas allow. A name that is taken is taken also
+// where there is no room.
+func (r creation[T]) commit(ctx context.Context, c *change, kind *resource.Kind[T], value T, record store.Request) (int64, error) {
+	leave, err := c.admit(ctx, kind.Info, value)
+	if err != nil {
+		if _, taken := kind.Read(ctx, c.store, c.name); taken == nil {
+			return 0, apierr.Exists(kind.Word, c.name)
+		}
+		return 0, err
+	}
+	defer leave()
+	return commitNew(ctx, c, kind, value, record)
 }
 
 // place gives the resource its name below a parent that exists and stays.

@@ -14,12 +14,8 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
-const (
-	// everyone is the principal that every account is.
-	everyone = "*"
-	// maxPrincipals is how many principals a service may have.
-	maxPrincipals = 1000
-)
+// everyone is the principal that every account is.
+const everyone = "*"
 
 // AddPrincipals lets accounts use a service. Whether they exist is not looked at: it would tell.
 func (s *endpointServices) AddPrincipals(ctx context.Context, req *pb.AddPrincipalsRequest) (*pb.EndpointService, error) {
@@ -27,13 +23,11 @@ func (s *endpointServices) AddPrincipals(ctx context.Context, req *pb.AddPrincip
 		return nil, err
 	}
 	return s.revise(ctx, req.GetName(), func(service *pb.EndpointService) error {
+		had := len(service.GetPrincipals())
 		all := slices.Concat(service.GetPrincipals(), req.GetPrincipals())
 		slices.Sort(all)
 		service.Principals = slices.Compact(all)
-		if len(service.GetPrincipals()) > maxPrincipals {
-			return quotaExceeded("principals per endpoint service", maxPrincipals, service.GetName())
-		}
-		return nil
+		return s.within(ctx, quotaPrincipals, service.GetName(), had, len(service.GetPrincipals()))
 	})
 }
 

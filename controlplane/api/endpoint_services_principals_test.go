@@ -63,10 +63,10 @@ func TestEveryoneIsMeant(t *testing.T) {
 	must(t, add(true, "*"))
 	z.bought("e")
 	var many []string
-	for n := range maxPrincipals {
+	for n := range 1000 {
 		if many = append(many, fmt.Sprintf("accounts/x%d", n)); len(many) == 100 {
 			err := add(false, many...)
-			if n < maxPrincipals-1 {
+			if n < 1000-1 {
 				must(t, err)
 			} else {
 				wantError(t, err, codes.ResourceExhausted, "QUOTA_EXCEEDED", "1000 principals")

@@ -12,10 +12,6 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
-// maxEndpoints is how many endpoints a VPC may have, AWS's default:
-// https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-limits-endpoints.html
-const maxEndpoints = 50
-
 type endpoints struct {
 	*kernel
 	pb.UnsafeEndpointsServer
@@ -38,7 +34,9 @@ func (s *endpoints) CreateEndpoint(ctx context.Context, req *pb.CreateEndpointRe
 }
 
 func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) error {
-	c.bound(endpoint)
+	if err := c.bound(ctx, &pb.Endpoint{}, endpoint); err != nil {
+		return err
+	}
 	service, err := c.consumed(ctx, endpoint.GetServiceName())
 	if err != nil {
 		return err
@@ -53,9 +51,6 @@ func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) erro
 			quote(endpoint.GetServiceName()), other, quote(vpc.Name), own)
 	}
 	if err := c.interfaces(ctx, endpoint, nil, service); err != nil {
-		return err
-	}
-	if err := c.endpointQuota(ctx, vpc.Name); err != nil {
 		return err
 	}
 	if endpoint.Uid, err = c.uidAhead(resource.Endpoints.Prefix); err != nil {
@@ -76,20 +71,6 @@ func (c *change) connect(endpoint *pb.Endpoint, service *pb.EndpointService) {
 	endpoint.AcceptTime = timestamppb.New(c.now)
 }
 
-// endpointQuota refuses one endpoint more than a VPC may have, also if others are made at this
-// moment. Those being deleted do not count.
-func (c *change) endpointQuota(ctx context.Context, vpc string) error {
-	all, revision, err := resource.Endpoints.ReadAll(ctx, c.store, vpc)
-	if err != nil {
-		return err
-	}
-	resource.Endpoints.RequireUnchanged(c.tx, vpc, revision)
-	if rest, _ := c.alive(all, nil); len(rest) >= maxEndpoints {
-		return quotaExceeded("endpoints per VPC", maxEndpoints, vpc)
-	}
-	return nil
-}
-
 // UpdateEndpoint takes the service in any spelling, as long as it is the endpoint's.
 func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRequest) (*pb.Endpoint, error) {
 	value := proto.Clone(req.GetEndpoint()).(*pb.Endpoint)
@@ -104,18 +85,14 @@ func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRe
 // reviseEndpoint gives added subnets interfaces; those of kept subnets stay as they are. An endpoint
 // whose account may no longer choose the service goes on being its.
 func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint) error {
-	c.bound(after)
+	if err := c.bound(ctx, before, after); err != nil {
+		return err
+	}
 	service, err := c.provided(ctx, before)
 	if err != nil {
 		return err
 	}
 	return c.interfaces(ctx, after, before, service)
-}
-
-// bound completes and checks the bounds of the zone budgets.
-func (c *change) bound(endpoint *pb.Endpoint) {
-	fillBandwidth(endpoint)
-	checkBandwidth(endpoint.GetBandwidth(), &c.wrong)
 }
 
 func (s *endpoints) DeleteEndpoint(ctx context.Context, req *pb.DeleteEndpointRequest) (*emptypb.Empty, error) {

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"context"
+
 	"causeway/controlplane/apierr"
+	"causeway/controlplane/resource"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -13,8 +16,21 @@ const (
 	defaultMaximumMbps  = 40_000
 )
 
-// fillBandwidth completes the bounds of an endpoint's zone budgets.
-func fillBandwidth(endpoint *pb.Endpoint) {
+// bound completes the bounds of the zone budgets and checks them.
+func (c *change) bound(ctx context.Context, before, after *pb.Endpoint) error {
+	limit, err := c.limit(ctx, quotaByID(quotaZoneBandwidth), resource.Account(c.name))
+	if err != nil {
+		return err
+	}
+	fillBandwidth(after, limit)
+	if checkBandwidth(after.GetBandwidth(), &c.wrong); c.wrong.Len() > 0 {
+		return nil
+	}
+	return c.within(ctx, quotaZoneBandwidth, c.name, int(before.GetBandwidth().GetMaximumMbps()), int(after.GetBandwidth().GetMaximumMbps()))
+}
+
+// fillBandwidth completes the bounds of an endpoint's zone budgets, of an account that may have limit.
+func fillBandwidth(endpoint *pb.Endpoint, limit int32) {
 	if endpoint.GetBandwidth() == nil {
 		endpoint.Bandwidth = &pb.Bandwidth{}
 	}
@@ -23,7 +39,7 @@ func fillBandwidth(endpoint *pb.Endpoint) {
 		b.BaselineMbps = defaultBaselineMbps
 	}
 	if b.GetMaximumMbps() == 0 {
-		b.MaximumMbps = max(defaultMaximumMbps, b.GetBaselineMbps())
+		b.MaximumMbps = max(min(defaultMaximumMbps, limit), b.GetBaselineMbps())
 	}
 }
 

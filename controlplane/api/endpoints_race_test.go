@@ -37,8 +37,8 @@ func TestConcurrentEndpointsGetDistinctAddressesWithinTheQuota(t *testing.T) {
 			seen[eni.GetIpAddress()] = made[n].GetName()
 		}
 	}
-	if count != maxEndpoints || len(seen) != 2*maxEndpoints {
-		t.Errorf("%d endpoints with %d addresses, want %d with %d", count, len(seen), maxEndpoints, 2*maxEndpoints)
+	if count != 50 || len(seen) != 2*50 {
+		t.Errorf("%d endpoints with %d addresses, want %d with %d", count, len(seen), 50, 2*50)
 	}
 }
 

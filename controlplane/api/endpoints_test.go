@@ -150,6 +150,7 @@ func TestDesignatedAddresses(t *testing.T) {
 func TestBandwidthBounds(t *testing.T) {
 	s := newShop(t)
 	s.offer("a")
+	s.setQuota(s.a, quotaZoneBandwidth, 100_000)
 	tests := []struct {
 		name              string
 		give              *pb.Bandwidth

@@ -24,7 +24,6 @@ const (
 	reasonOtherRegion        = "OTHER_REGION"
 	reasonLoadBalancerInUse  = "LOAD_BALANCER_IN_USE"
 	reasonAddressesExhausted = "AZ_ADDRESSES_EXHAUSTED"
-	reasonQuotaExceeded      = "QUOTA_EXCEEDED"
 )
 
 // errViolations ends a check whose findings are in [change.wrong] already.

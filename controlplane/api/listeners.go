@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"causeway/controlplane/apierr"
 	"causeway/controlplane/resource"
 	pb "causeway/proto/causeway/v1"
 )
@@ -17,10 +16,6 @@ import (
 // idleTimeoutDefault is that of TCP listeners of Network Load Balancers:
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html
 const idleTimeoutDefault = 350 * time.Second
-
-// maxListeners is how many listeners a load balancer may have, as in AWS:
-// https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-limits.html
-const maxListeners = 50
 
 func (s *loadBalancers) GetListener(ctx context.Context, req *pb.GetListenerRequest) (*pb.Listener, error) {
 	return get(ctx, s.kernel, resource.Listeners, req.GetName())
@@ -44,18 +39,7 @@ func (s *loadBalancers) CreateListener(ctx context.Context, req *pb.CreateListen
 
 func prepareListener(ctx context.Context, c *change, listener *pb.Listener) error {
 	listener.State = pb.Listener_PENDING
-	if err := c.completeListener(ctx, listener); err != nil {
-		return err
-	}
-	siblings, revision, err := resource.Listeners.ReadAll(ctx, c.store, resource.Parent(c.name))
-	if err != nil {
-		return err
-	}
-	if rest, _ := c.alive(siblings, nil); len(rest) >= maxListeners {
-		return quotaExceeded("listeners per load balancer", maxListeners, resource.Parent(c.name))
-	}
-	resource.Listeners.RequireUnchanged(c.tx, resource.Parent(c.name), revision)
-	return nil
+	return c.completeListener(ctx, listener)
 }
 
 // completeListener checks what may change of a listener, and fills in what was not given.
@@ -93,9 +77,4 @@ func (s *loadBalancers) UpdateListener(ctx context.Context, req *pb.UpdateListen
 
 func (s *loadBalancers) DeleteListener(ctx context.Context, req *pb.DeleteListenerRequest) (*emptypb.Empty, error) {
 	return remove(ctx, s.kernel, resource.Listeners, req.GetName(), req.GetEtag())
-}
-
-// quotaExceeded says that subject has as many things of a kind as it may have.
-func quotaExceeded(quota string, most int, subject string) error {
-	return apierr.Exhausted(reasonQuotaExceeded, subject, "%q has reached the quota of %d %s", subject, most, quota)
 }

@@ -17,9 +17,6 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
-// maxNotifications is how many notifications an endpoint service may have.
-const maxNotifications = 10
-
 // keyPrefix lets scanners for leaked secrets know the secret of a notification.
 const keyPrefix = "cwn_"
 
@@ -47,27 +44,12 @@ func (s *notifications) CreateNotification(ctx context.Context, req *pb.CreateNo
 	return create(ctx, s.kernel, resource.Notifications, creation[*pb.Notification]{
 		request: req, parent: req.GetParent(), id: req.GetNotificationId(), requestID: req.GetRequestId(),
 		field: "notification", value: req.GetNotification(),
-		prepare: func(ctx context.Context, c *change, n *pb.Notification) error {
+		prepare: func(_ context.Context, c *change, n *pb.Notification) error {
 			c.checkReceiver(n)
-			if err := c.keepKey(c.name, secret); err != nil {
-				return err
-			}
-			return c.notificationQuota(ctx, resource.Parent(c.name))
+			return c.keepKey(c.name, secret)
 		},
 		made: func(n *pb.Notification) { n.Secret = secret },
 	})
-}
-
-func (c *change) notificationQuota(ctx context.Context, service string) error {
-	all, revision, err := resource.Notifications.ReadAll(ctx, c.store, service)
-	if err != nil {
-		return err
-	}
-	resource.Notifications.RequireUnchanged(c.tx, service, revision)
-	if len(all) >= maxNotifications {
-		return quotaExceeded("notifications per endpoint service", maxNotifications, service)
-	}
-	return nil
 }
 
 // checkReceiver tells at once what the deliverer would refuse at every dial.

@@ -15,8 +15,8 @@ const eventUID = "evt"
 
 // notify has an event of a service's endpoint delivered to those of the service's notifications that
 // want it, if and only if the change is committed. The endpoint, of whatever account, has its name
-// and uid already. It costs the transaction a comparison and a write per notification, at most
-// maxNotifications of each.
+// and uid already. It costs the transaction a comparison and a write per notification, of
+// which the quota notifications-per-service allows few.
 func (c *change) notify(ctx context.Context, service *pb.EndpointService, event pb.Notification_Event, endpoint *pb.Endpoint) error {
 	all, _, err := resource.Notifications.ReadAll(ctx, c.store, service.GetName())
 	if err != nil {

@@ -202,6 +202,13 @@ func (c *change) writeReply(ctx context.Context, v store.Versioned[*pb.Peering],
 		}
 		return 0, apierr.Precondition(reasonNotPending, resource.Peerings.Word, text, "is %s, not PENDING_ACCEPTANCE", shown)
 	}
+	if state == pb.Peering_ACTIVE {
+		leave, err := c.enter(ctx, quotaByID(quotaPeerings), p.GetPeerVpc())
+		if err != nil {
+			return 0, err
+		}
+		defer leave()
+	}
 	p.State = state
 	p.UpdateTime = timestamppb.New(c.now)
 	if state == pb.Peering_REJECTED {

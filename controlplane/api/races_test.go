@@ -104,6 +104,7 @@ func TestAttachmentsAtOnceGetDifferentAddresses(t *testing.T) {
 // TestChildCreatedWhileParentIsDeleted holds that one of the two loses, always.
 func TestChildCreatedWhileParentIsDeleted(t *testing.T) {
 	l := newLab(t)
+	l.setQuota(l.a, "vpcs", 200)
 	bothWon, created := 0, 0
 	for n := range 200 {
 		vpc := l.vpc(l.a, fmt.Sprintf("v%d", n), "10.0.0.0/16")

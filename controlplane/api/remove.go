@@ -57,6 +57,11 @@ func removeStored[T resource.Message](ctx context.Context, c *change, kind *reso
 	if blocked {
 		return hasChildren(kind.Info, text, blockers)
 	}
+	if kind.Info == resource.Accounts.Info {
+		if err := c.dropQuotas(ctx); err != nil {
+			return err
+		}
+	}
 	if kind.Life {
 		writeDeleting(c, kind, v)
 	} else {

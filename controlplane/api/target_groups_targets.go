@@ -16,10 +16,6 @@ import (
 	pb "causeway/proto/causeway/v1"
 )
 
-// maxTargets is how many targets a group may have, as in AWS:
-// https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-limits.html
-const maxTargets = 1000
-
 func (s *loadBalancers) RegisterTargets(ctx context.Context, req *pb.RegisterTargetsRequest) (*pb.RegisterTargetsResponse, error) {
 	targets, err := s.changeTargets(ctx, req.GetName(), req.GetTargets(), addTargets)
 	return &pb.RegisterTargetsResponse{Targets: targets}, err
@@ -150,10 +146,7 @@ func addTargets(ctx context.Context, c *change, group *pb.TargetGroup, have, ask
 			after[n].weight = weightOr(target.weight, after[n].weight)
 		}
 	}
-	if len(after) > maxTargets {
-		return nil, quotaExceeded("targets per target group", maxTargets, group.GetName())
-	}
-	return after, nil
+	return after, c.within(ctx, quotaTargets, c.name, len(have), len(after))
 }
 
 // weightOr gives the weight, or what stands for one that was not given.

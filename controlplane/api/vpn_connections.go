@@ -48,7 +48,7 @@ func prepareVpnConnection(ctx context.Context, c *change, conn *pb.VpnConnection
 	if _, err := reference(ctx, c, resource.CustomerGateways, "customer_gateway", &conn.CustomerGateway); err != nil {
 		return err
 	}
-	if err := c.checkRoutes(ctx, conn, vpc.Value); err != nil {
+	if err := c.checkRoutes(ctx, nil, conn, vpc.Value); err != nil {
 		return err
 	}
 	zones := c.zonesOf(vpc.Value.GetRegion())
@@ -81,7 +81,7 @@ func (c *change) addTunnels(ctx context.Context, conn *pb.VpnConnection, zones [
 
 // checkRoutes refuses routes that overlap the VPC or another connection to it, also one made at this
 // moment: an address must lead to one place.
-func (c *change) checkRoutes(ctx context.Context, conn *pb.VpnConnection, vpc *pb.Vpc) error {
+func (c *change) checkRoutes(ctx context.Context, before, conn *pb.VpnConnection, vpc *pb.Vpc) error {
 	var routes []netip.Prefix
 	for n, text := range conn.GetStaticRoutes() {
 		route, ok := checkPrefix(&c.wrong, c.path("static_routes")+"["+strconv.Itoa(n)+"]", text, routeShortest, routeLongest)
@@ -91,6 +91,9 @@ func (c *change) checkRoutes(ctx context.Context, conn *pb.VpnConnection, vpc *p
 	}
 	if c.wrong.Len() > 0 {
 		return errViolations
+	}
+	if err := c.within(ctx, quotaStaticRoutes, c.name, len(before.GetStaticRoutes()), len(routes)); err != nil {
+		return err
 	}
 	if err := c.noOverlap(routes, conn.GetVpc(), vpc.GetCidrBlock()); err != nil {
 		return err
@@ -131,12 +134,12 @@ func (c *change) noOverlap(routes []netip.Prefix, other string, taken ...string)
 func (s *vpnConnections) UpdateVpnConnection(ctx context.Context, req *pb.UpdateVpnConnectionRequest) (*pb.VpnConnection, error) {
 	return update(ctx, s.kernel, resource.VpnConnections, alteration[*pb.VpnConnection]{
 		field: "vpn_connection", value: req.GetVpnConnection(), mask: req.GetUpdateMask(),
-		prepare: func(ctx context.Context, c *change, _, after *pb.VpnConnection) error {
+		prepare: func(ctx context.Context, c *change, before, after *pb.VpnConnection) error {
 			vpc, err := resource.Vpcs.Get(ctx, c.store, after.GetVpc())
 			if err != nil {
 				return err
 			}
-			return c.checkRoutes(ctx, after, vpc.Value)
+			return c.checkRoutes(ctx, before, after, vpc.Value)
 		},
 	})
 }

@@ -14,6 +14,7 @@ package apierr
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,8 +110,8 @@ func RequestIDReused(id string) error {
 	})
 }
 
-// Exhausted says that a quota or a pool is used up: RESOURCE_EXHAUSTED with the given reason
-// (QUOTA_EXCEEDED, AZ_ADDRESSES_EXHAUSTED) and a QuotaFailure. subject names what the limit belongs
+// Exhausted says that a pool is used up: RESOURCE_EXHAUSTED with the given reason
+// (AZ_ADDRESSES_EXHAUSTED) and a QuotaFailure. subject names what the limit belongs
 // to: an account, a subnet.
 func Exhausted(why, subject, format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
@@ -118,6 +119,21 @@ func Exhausted(why, subject, format string, args ...any) error {
 	return withDetail(st, &errdetails.QuotaFailure{
 		Violations: []*errdetails.QuotaFailure_Violation{{
 			Subject: clean(subject, maxNameText), Description: clean(text, maxText),
+		}},
+	})
+}
+
+// QuotaExceeded says that a request would take subject beyond what it may have: RESOURCE_EXHAUSTED,
+// QUOTA_EXCEEDED, with a QuotaFailure. quota is the quota's id, unit what the limit counts: "endpoints
+// per VPC".
+func QuotaExceeded(quota, subject string, limit int32, unit string) error {
+	text := fmt.Sprintf("%q would exceed its quota of %d %s; the operator can raise %s", subject, limit, unit, quota)
+	most := strconv.Itoa(int(limit))
+	st := newStatus(codes.ResourceExhausted, ReasonQuotaExceeded, text, Metadata{"quota": quota, "limit": most, "unit": unit, "scope": subject})
+	return withDetail(st, &errdetails.QuotaFailure{
+		Violations: []*errdetails.QuotaFailure_Violation{{
+			Subject: clean(subject, maxNameText), Description: clean(text, maxText),
+			QuotaId: quota, QuotaValue: int64(limit),
 		}},
 	})
 }

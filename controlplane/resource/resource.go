@@ -50,6 +50,7 @@ type Info struct {
 	get     func(ctx context.Context, s *store.Store, name string) (Entry, error)
 	require func(tx *store.Txn, name string, revision int64)
 	list    func(ctx context.Context, s *store.Store, parent string) ([]Entry, int64, error)
+	count   func(ctx context.Context, s *store.Store, parent string) (int, int64, error)
 	guard   func(tx *store.Txn, parent string, revision int64)
 	purge   func(ctx context.Context, s *store.Store, name string) error
 }
@@ -94,6 +95,11 @@ func (i *Info) Parent() *Info {
 // as well.
 func (i *Info) ReadAll(ctx context.Context, s *store.Store, parent string) ([]Entry, int64, error) {
 	return i.list(ctx, s, parent)
+}
+
+// Tally gives how many resources of the kind lie below parent, see [store.Collection.CountAt].
+func (i *Info) Tally(ctx context.Context, s *store.Store, parent string) (int, int64, error) {
+	return i.count(ctx, s, parent)
 }
 
 // Purge removes a resource and releases its claims in one transaction. While anything lies below
@@ -142,6 +148,7 @@ func define[T Message](d definition[T]) *Kind[T] {
 	}
 	k.Info.require = k.Collection.Require
 	k.Info.list = k.listAll
+	k.Info.count = k.Collection.CountAt
 	k.Info.guard = func(tx *store.Txn, parent string, revision int64) {
 		k.RequireUnchanged(tx, parent, revision)
 	}

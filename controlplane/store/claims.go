@@ -63,6 +63,19 @@ func (s *Store) Claims(ctx context.Context, kind, prefix string) ([]Claim, int64
 	return claims, resp.Header.Revision, nil
 }
 
+// CountClaims gives how many claims of a kind have keys that begin with prefix, and the revision at
+// which that was so.
+func (s *Store) CountClaims(ctx context.Context, kind, prefix string) (n int, revision int64, err error) {
+	if err := checkSegment(kind); err != nil {
+		return 0, 0, err
+	}
+	n, revision, err = s.count(ctx, s.claimKey(kind, "")+prefix)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count claims of %s: %w", kind, err)
+	}
+	return n, revision, nil
+}
+
 func checkClaim(kind, key string) error {
 	if err := checkSegment(kind); err != nil {
 		return fmt.Errorf("claim kind: %w", err)

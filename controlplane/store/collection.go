@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -96,7 +97,7 @@ func NewCollection[T proto.Message](id string) *Collection[T] {
 	switch {
 	case !collectionID.MatchString(id):
 		panic(fmt.Sprintf("store: collection id %q", id))
-	case id == segmentClaims || id == segmentRequests || id == segmentMeta || id == segmentLeaders:
+	case slices.Contains([]string{segmentClaims, segmentRequests, segmentLeaders, segmentGates, segmentMeta}, id):
 		panic(fmt.Sprintf("store: collection id %q is reserved", id))
 	}
 	var zero T
@@ -188,11 +189,8 @@ func (c *Collection[T]) Count(ctx context.Context, s *Store, parent string) (int
 	if err := checkName(parent); err != nil {
 		return 0, err
 	}
-	resp, err := s.get(ctx, "list", s.parentPrefix(c.id, parent), clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return 0, fmt.Errorf("count %s below %q: %w", c.id, parent, err)
-	}
-	return resp.Count, nil
+	n, _, err := c.CountAt(ctx, s, parent)
+	return int64(n), err
 }
 
 func (c *Collection[T]) page(s *Store, args tokenArgs, token string, resp *clientv3.GetResponse) Page[T] {
@@ -217,6 +215,24 @@ func (c *Collection[T]) page(s *Store, args tokenArgs, token string, resp *clien
 		page.NextPageToken = encodeToken(s.tokenKey, args, cursor{revision: page.Revision, last: last})
 	}
 	return page
+}
+
+// CountAt gives how many resources lie below parent, "" meaning all, whether they decode or not, and
+// the revision at which that was so. It reads none of them.
+func (c *Collection[T]) CountAt(ctx context.Context, s *Store, parent string) (n int, revision int64, err error) {
+	n, revision, err = s.count(ctx, s.parentPrefix(c.id, parent))
+	if err != nil {
+		return 0, 0, fmt.Errorf("count %s below %q: %w", c.id, parent, err)
+	}
+	return n, revision, nil
+}
+
+func (s *Store) count(ctx context.Context, prefix string) (n int, revision int64, err error) {
+	resp, err := s.get(ctx, "list", prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, 0, err
+	}
+	return int(resp.Count), resp.Header.Revision, nil
 }
 
 func pageSize(asked int) (int, error) {

@@ -115,6 +115,20 @@ func (s *Store) unchanged(collection, parent string, since int64) condition {
 	}
 }
 
+func (s *Store) notPassed(kind, key string, since int64) condition {
+	k := s.gateKey(kind, key)
+	return condition{
+		cmp:  clientv3.Compare(clientv3.ModRevision(k), "<", since+1),
+		read: clientv3.OpGet(k, clientv3.WithKeysOnly()),
+		judge: func(found *mvccpb.KeyValue) *ConditionError {
+			if found == nil || found.ModRevision <= since {
+				return nil
+			}
+			return &ConditionError{Err: ErrConflict, Name: kind + "/" + key, Want: since, Have: found.ModRevision}
+		},
+	}
+}
+
 func (s *Store) unclaimed(kind, key string) condition {
 	k := s.claimKey(kind, key)
 	return condition{

@@ -11,6 +11,7 @@ const (
 
 	segmentClaims   = "claims"
 	segmentRequests = "requests"
+	segmentGates    = "gates"
 	segmentMeta     = "meta"
 	segmentLeaders  = "leaders"
 
@@ -42,11 +43,15 @@ func (s *Store) requestKey(scope, id string) string {
 	return s.root + segmentRequests + "/" + scope + "/" + id
 }
 
+func (s *Store) gateKey(kind, key string) string {
+	return s.root + segmentGates + "/" + kind + "/" + key
+}
+
 func (s *Store) metaKey(name string) string {
 	return s.root + segmentMeta + "/" + name
 }
 
-// splitKey is the inverse of the functions above: the collection (or claims, requests, meta) and
+// splitKey is the inverse of the functions above: the collection (or claims, requests, gates, meta) and
 // the rest. ok is false for a key that none of them makes.
 func (s *Store) splitKey(key string) (segment, rest string, ok bool) {
 	below, found := strings.CutPrefix(key, s.root)

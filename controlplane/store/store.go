@@ -12,6 +12,7 @@
 //	<prefix>/causeway/v1/claims/<kind>/<key>            the name of the resource that owns the key
 //	<prefix>/causeway/v1/requests/<scope>/<request id>  an idempotency record, expiring
 //	<prefix>/causeway/v1/leaders/<name>                 who leads, see [Store.Lead]
+//	<prefix>/causeway/v1/gates/<kind>/<key>             an empty value, written by what passes it, expiring
 //	<prefix>/causeway/v1/meta/<name>                    the format marker and the page token key
 //
 // # Values

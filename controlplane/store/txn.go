@@ -19,7 +19,8 @@ type Txn struct {
 	writes   []clientv3.Op
 	written  map[string]bool
 	requests []Request
-	adds     bool // creates something
+	gates    []string // keys
+	adds     bool     // creates something
 	err      error
 }
 
@@ -174,6 +175,21 @@ func (tx *Txn) Remember(r Request) {
 	}
 }
 
+// Pass has the transaction fail with ErrConflict if another one that passes the same gate was
+// committed after revision. What rests on a count is made to hold so: whoever adds to what is counted
+// passes one gate, with the revision of the count. A gate is one segment, its kind, and a key as a
+// claim has one; it leaves nothing behind.
+func (tx *Txn) Pass(kind, key string, revision int64) {
+	if err := checkClaim(kind, key); err != nil {
+		tx.fail(fmt.Errorf("gate: %w", err))
+		return
+	}
+	if tx.revision(key, revision) {
+		tx.require(tx.store.notPassed(kind, key, revision))
+		tx.gates = append(tx.gates, tx.store.gateKey(kind, key))
+	}
+}
+
 // Commit makes the transaction and gives its revision, which is then that of every resource it
 // wrote. A condition that does not hold gives a [*ConditionError]. After ErrUnavailable or an error
 // of ctx the outcome is unknown: read, or repeat with a request id.
@@ -209,12 +225,12 @@ func (tx *Txn) Commit(ctx context.Context) (int64, error) {
 
 func (tx *Txn) try(ctx context.Context) (resp *clientv3.TxnResponse, err error) {
 	writes := tx.writes
-	if len(tx.requests) > 0 {
+	if len(tx.requests)+len(tx.gates) > 0 {
 		lease, err := tx.store.requestLease(ctx)
 		if err != nil {
 			return nil, err
 		}
-		writes = append(slices.Clip(writes), tx.requestOps(lease)...)
+		writes = append(slices.Clip(writes), tx.expiringOps(lease)...)
 	}
 	cmps := make([]clientv3.Cmp, len(tx.conds))
 	reads := make([]clientv3.Op, len(tx.conds))
@@ -230,10 +246,15 @@ func (tx *Txn) try(ctx context.Context) (resp *clientv3.TxnResponse, err error) 
 	return resp, err
 }
 
-func (tx *Txn) requestOps(lease clientv3.LeaseID) []clientv3.Op {
-	ops := make([]clientv3.Op, len(tx.requests))
-	for i, r := range tx.requests {
-		ops[i] = clientv3.OpPut(tx.store.requestKey(r.Scope, r.ID), encodeRequest(r), clientv3.WithLease(lease))
+// expiringOps are the writes that matter only for a while: request records, and gates, which need to
+// outlast no more than the transactions that are under way.
+func (tx *Txn) expiringOps(lease clientv3.LeaseID) []clientv3.Op {
+	ops := make([]clientv3.Op, 0, len(tx.requests)+len(tx.gates))
+	for _, r := range tx.requests {
+		ops = append(ops, clientv3.OpPut(tx.store.requestKey(r.Scope, r.ID), encodeRequest(r), clientv3.WithLease(lease)))
+	}
+	for _, key := range tx.gates {
+		ops = append(ops, clientv3.OpPut(key, "", clientv3.WithLease(lease)))
 	}
 	return ops
 }
@@ -246,11 +267,14 @@ func (tx *Txn) check() error {
 		return fmt.Errorf("build transaction: %w", tx.err)
 	case len(tx.conds) > limit:
 		return fmt.Errorf("%w: transaction of %d conditions, at most %d", ErrTooLarge, len(tx.conds), limit)
-	case len(tx.writes)+len(tx.requests) > limit:
-		return fmt.Errorf("%w: transaction of %d writes, at most %d", ErrTooLarge, len(tx.writes)+len(tx.requests), limit)
+	case tx.size() > limit:
+		return fmt.Errorf("%w: transaction of %d writes, at most %d", ErrTooLarge, tx.size(), limit)
 	}
 	return nil
 }
+
+// size is the number of writes.
+func (tx *Txn) size() int { return len(tx.writes) + len(tx.requests) + len(tx.gates) }
 
 func (tx *Txn) name(name string) bool {
 	err := checkName(name)

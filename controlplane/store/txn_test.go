@@ -21,6 +21,9 @@ func TestConditions(t *testing.T) {
 	tx = s.Begin()
 	tx.Claim("name", "taken", "a/one")
 	commit(t, tx)
+	tx = s.Begin()
+	tx.Pass("quota", "a", first)
+	commit(t, tx)
 
 	tests := []struct {
 		name  string
@@ -49,6 +52,8 @@ func TestConditions(t *testing.T) {
 		{"require claims unchanged", func(tx *Txn) { tx.RequireClaims("name", "ta", second) },
 			ConditionError{Err: ErrConflict, Want: second, Have: second + 1,
 				Claim: Claim{Kind: "name", Key: "taken", Owner: "a/one", Revision: second + 1}}},
+		{"pass a gate after another", func(tx *Txn) { tx.Pass("quota", "a", first) },
+			ConditionError{Err: ErrConflict, Name: "quota/a", Want: first, Have: second + 2}},
 		{"the first that fails, after some that hold", func(tx *Txn) {
 			things.Require(tx, "a/one", second)
 			tx.Claim("name", "free", "a/two")

@@ -908,6 +908,355 @@ func (x *DeleteTokenRequest) GetEtag() string {
 	return ""
 }
 
+// How much of something an account may have. Every account has every quota; a call that would exceed one gives
+// RESOURCE_EXHAUSTED with the quota's name.
+type Quota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name: accounts/{account}/quotas/{quota}.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The most that is allowed, at most `maximum`; cleared, it is the default again.
+	Value *int32 `protobuf:"varint,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	// What holds for an account unless the operator has said otherwise.
+	DefaultValue int32 `protobuf:"varint,3,opt,name=default_value,json=defaultValue,proto3" json:"default_value,omitempty"`
+	// The highest value that the operator can give; absent if there is no limit to it.
+	Maximum *int32 `protobuf:"varint,4,opt,name=maximum,proto3,oneof" json:"maximum,omitempty"`
+	// How much of it is in use. Only of quotas that hold for the account as a whole.
+	Used *int32 `protobuf:"varint,5,opt,name=used,proto3,oneof" json:"used,omitempty"`
+	// What the value counts or measures: "endpoints per VPC".
+	Unit string `protobuf:"bytes,6,opt,name=unit,proto3" json:"unit,omitempty"`
+	// The kind of resource that each may have as much: "account", "VPC", "load balancer".
+	Scope string `protobuf:"bytes,7,opt,name=scope,proto3" json:"scope,omitempty"`
+	// What counts and what does not.
+	Description string `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"`
+	// Changes with every change of the resource. Given on update, the update happens only if it is still
+	// current; otherwise ABORTED.
+	Etag string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
+	// When the value was last changed from the default; absent where it is the default.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_causeway_v1_accounts_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_accounts_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_accounts_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Quota) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Quota) GetValue() int32 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
+}
+
+func (x *Quota) GetDefaultValue() int32 {
+	if x != nil {
+		return x.DefaultValue
+	}
+	return 0
+}
+
+func (x *Quota) GetMaximum() int32 {
+	if x != nil && x.Maximum != nil {
+		return *x.Maximum
+	}
+	return 0
+}
+
+func (x *Quota) GetUsed() int32 {
+	if x != nil && x.Used != nil {
+		return *x.Used
+	}
+	return 0
+}
+
+func (x *Quota) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Quota) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Quota) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Quota) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *Quota) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+// Names the quota to return.
+type GetQuotaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetQuotaRequest) Reset() {
+	*x = GetQuotaRequest{}
+	mi := &file_causeway_v1_accounts_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetQuotaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetQuotaRequest) ProtoMessage() {}
+
+func (x *GetQuotaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_accounts_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetQuotaRequest.ProtoReflect.Descriptor instead.
+func (*GetQuotaRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_accounts_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetQuotaRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Selects a page of quotas.
+type ListQuotasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the account; empty means the caller's own.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// At most this many are returned; 50 when zero, 1000 at most.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: next_page_token of the page before, asked for with the same other fields.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuotasRequest) Reset() {
+	*x = ListQuotasRequest{}
+	mi := &file_causeway_v1_accounts_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuotasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuotasRequest) ProtoMessage() {}
+
+func (x *ListQuotasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_accounts_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuotasRequest.ProtoReflect.Descriptor instead.
+func (*ListQuotasRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_accounts_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListQuotasRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListQuotasRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListQuotasRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of quotas.
+type ListQuotasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The quotas of this page, in the order of their names.
+	Quotas []*Quota `protobuf:"bytes,1,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	// Gets the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuotasResponse) Reset() {
+	*x = ListQuotasResponse{}
+	mi := &file_causeway_v1_accounts_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuotasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuotasResponse) ProtoMessage() {}
+
+func (x *ListQuotasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_accounts_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuotasResponse.ProtoReflect.Descriptor instead.
+func (*ListQuotasResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_accounts_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListQuotasResponse) GetQuotas() []*Quota {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
+func (x *ListQuotasResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// What to change.
+type UpdateQuotaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The quota with its name and the new value.
+	Quota *Quota `protobuf:"bytes,1,opt,name=quota,proto3" json:"quota,omitempty"`
+	// Fields to change; when empty, all that are populated. `*` replaces the whole resource.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateQuotaRequest) Reset() {
+	*x = UpdateQuotaRequest{}
+	mi := &file_causeway_v1_accounts_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateQuotaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateQuotaRequest) ProtoMessage() {}
+
+func (x *UpdateQuotaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_accounts_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateQuotaRequest.ProtoReflect.Descriptor instead.
+func (*UpdateQuotaRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_accounts_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UpdateQuotaRequest) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+func (x *UpdateQuotaRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
 var File_causeway_v1_accounts_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_accounts_proto_rawDesc = "" +
@@ -983,7 +1332,40 @@ const file_causeway_v1_accounts_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"Y\n" +
 	"\x12DeleteTokenRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12\x1f\n" +
-	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag2\xd2\x05\n" +
+	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\"\x98\x03\n" +
+	"\x05Quota\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12%\n" +
+	"\x05value\x18\x02 \x01(\x05B\n" +
+	"\xe0A\x01\xbaH\x04\x1a\x02(\x00H\x00R\x05value\x88\x01\x01\x12(\n" +
+	"\rdefault_value\x18\x03 \x01(\x05B\x03\xe0A\x03R\fdefaultValue\x12\"\n" +
+	"\amaximum\x18\x04 \x01(\x05B\x03\xe0A\x03H\x01R\amaximum\x88\x01\x01\x12\x1c\n" +
+	"\x04used\x18\x05 \x01(\x05B\x03\xe0A\x03H\x02R\x04used\x88\x01\x01\x12\x17\n" +
+	"\x04unit\x18\x06 \x01(\tB\x03\xe0A\x03R\x04unit\x12\x19\n" +
+	"\x05scope\x18\a \x01(\tB\x03\xe0A\x03R\x05scope\x12%\n" +
+	"\vdescription\x18\b \x01(\tB\x03\xe0A\x03R\vdescription\x12\x1f\n" +
+	"\x04etag\x18\t \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag\x12@\n" +
+	"\vupdate_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"updateTimeB\b\n" +
+	"\x06_valueB\n" +
+	"\n" +
+	"\b_maximumB\a\n" +
+	"\x05_used\"5\n" +
+	"\x0fGetQuotaRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\"\x8d\x01\n" +
+	"\x11ListQuotasRequest\x12#\n" +
+	"\x06parent\x18\x01 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\x06parent\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xe0A\x01\xbaH\x04\x1a\x02(\x00R\bpageSize\x12*\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\bR\tpageToken\"r\n" +
+	"\x12ListQuotasResponse\x12/\n" +
+	"\x06quotas\x18\x01 \x03(\v2\x12.causeway.v1.QuotaB\x03\xe0A\x03R\x06quotas\x12+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"\x8b\x01\n" +
+	"\x12UpdateQuotaRequest\x123\n" +
+	"\x05quota\x18\x01 \x01(\v2\x12.causeway.v1.QuotaB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x05quota\x12@\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
+	"updateMask2\xb5\a\n" +
 	"\bAccounts\x12H\n" +
 	"\n" +
 	"GetAccount\x12\x1e.causeway.v1.GetAccountRequest\x1a\x14.causeway.v1.Account\"\x04\x88\xb5\x18\x01\x12Y\n" +
@@ -995,7 +1377,11 @@ const file_causeway_v1_accounts_proto_rawDesc = "" +
 	"\n" +
 	"ListTokens\x12\x1e.causeway.v1.ListTokensRequest\x1a\x1f.causeway.v1.ListTokensResponse\"\x04\x88\xb5\x18\x02\x12H\n" +
 	"\vCreateToken\x12\x1f.causeway.v1.CreateTokenRequest\x1a\x12.causeway.v1.Token\"\x04\x88\xb5\x18\x02\x12L\n" +
-	"\vDeleteToken\x12\x1f.causeway.v1.DeleteTokenRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\vDeleteToken\x12\x1f.causeway.v1.DeleteTokenRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02\x12B\n" +
+	"\bGetQuota\x12\x1c.causeway.v1.GetQuotaRequest\x1a\x12.causeway.v1.Quota\"\x04\x88\xb5\x18\x01\x12S\n" +
+	"\n" +
+	"ListQuotas\x12\x1e.causeway.v1.ListQuotasRequest\x1a\x1f.causeway.v1.ListQuotasResponse\"\x04\x88\xb5\x18\x01\x12H\n" +
+	"\vUpdateQuota\x12\x1f.causeway.v1.UpdateQuotaRequest\x1a\x12.causeway.v1.Quota\"\x04\x88\xb5\x18\x03B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_accounts_proto_rawDescOnce sync.Once
@@ -1010,7 +1396,7 @@ func file_causeway_v1_accounts_proto_rawDescGZIP() []byte {
 }
 
 var file_causeway_v1_accounts_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_causeway_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_causeway_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_causeway_v1_accounts_proto_goTypes = []any{
 	(Token_Role)(0),               // 0: causeway.v1.Token.Role
 	(*Account)(nil),               // 1: causeway.v1.Account
@@ -1026,45 +1412,60 @@ var file_causeway_v1_accounts_proto_goTypes = []any{
 	(*ListTokensResponse)(nil),    // 11: causeway.v1.ListTokensResponse
 	(*CreateTokenRequest)(nil),    // 12: causeway.v1.CreateTokenRequest
 	(*DeleteTokenRequest)(nil),    // 13: causeway.v1.DeleteTokenRequest
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 15: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),         // 16: google.protobuf.Empty
+	(*Quota)(nil),                 // 14: causeway.v1.Quota
+	(*GetQuotaRequest)(nil),       // 15: causeway.v1.GetQuotaRequest
+	(*ListQuotasRequest)(nil),     // 16: causeway.v1.ListQuotasRequest
+	(*ListQuotasResponse)(nil),    // 17: causeway.v1.ListQuotasResponse
+	(*UpdateQuotaRequest)(nil),    // 18: causeway.v1.UpdateQuotaRequest
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 20: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),         // 21: google.protobuf.Empty
 }
 var file_causeway_v1_accounts_proto_depIdxs = []int32{
-	14, // 0: causeway.v1.Account.create_time:type_name -> google.protobuf.Timestamp
-	14, // 1: causeway.v1.Account.update_time:type_name -> google.protobuf.Timestamp
+	19, // 0: causeway.v1.Account.create_time:type_name -> google.protobuf.Timestamp
+	19, // 1: causeway.v1.Account.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: causeway.v1.Token.role:type_name -> causeway.v1.Token.Role
-	14, // 3: causeway.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 4: causeway.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	19, // 3: causeway.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 4: causeway.v1.Token.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: causeway.v1.ListAccountsResponse.accounts:type_name -> causeway.v1.Account
 	1,  // 6: causeway.v1.CreateAccountRequest.account:type_name -> causeway.v1.Account
 	1,  // 7: causeway.v1.UpdateAccountRequest.account:type_name -> causeway.v1.Account
-	15, // 8: causeway.v1.UpdateAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
+	20, // 8: causeway.v1.UpdateAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
 	2,  // 9: causeway.v1.ListTokensResponse.tokens:type_name -> causeway.v1.Token
 	2,  // 10: causeway.v1.CreateTokenRequest.token:type_name -> causeway.v1.Token
-	3,  // 11: causeway.v1.Accounts.GetAccount:input_type -> causeway.v1.GetAccountRequest
-	4,  // 12: causeway.v1.Accounts.ListAccounts:input_type -> causeway.v1.ListAccountsRequest
-	6,  // 13: causeway.v1.Accounts.CreateAccount:input_type -> causeway.v1.CreateAccountRequest
-	7,  // 14: causeway.v1.Accounts.UpdateAccount:input_type -> causeway.v1.UpdateAccountRequest
-	8,  // 15: causeway.v1.Accounts.DeleteAccount:input_type -> causeway.v1.DeleteAccountRequest
-	9,  // 16: causeway.v1.Accounts.GetToken:input_type -> causeway.v1.GetTokenRequest
-	10, // 17: causeway.v1.Accounts.ListTokens:input_type -> causeway.v1.ListTokensRequest
-	12, // 18: causeway.v1.Accounts.CreateToken:input_type -> causeway.v1.CreateTokenRequest
-	13, // 19: causeway.v1.Accounts.DeleteToken:input_type -> causeway.v1.DeleteTokenRequest
-	1,  // 20: causeway.v1.Accounts.GetAccount:output_type -> causeway.v1.Account
-	5,  // 21: causeway.v1.Accounts.ListAccounts:output_type -> causeway.v1.ListAccountsResponse
-	1,  // 22: causeway.v1.Accounts.CreateAccount:output_type -> causeway.v1.Account
-	1,  // 23: causeway.v1.Accounts.UpdateAccount:output_type -> causeway.v1.Account
-	16, // 24: causeway.v1.Accounts.DeleteAccount:output_type -> google.protobuf.Empty
-	2,  // 25: causeway.v1.Accounts.GetToken:output_type -> causeway.v1.Token
-	11, // 26: causeway.v1.Accounts.ListTokens:output_type -> causeway.v1.ListTokensResponse
-	2,  // 27: causeway.v1.Accounts.CreateToken:output_type -> causeway.v1.Token
-	16, // 28: causeway.v1.Accounts.DeleteToken:output_type -> google.protobuf.Empty
-	20, // [20:29] is the sub-list for method output_type
-	11, // [11:20] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	19, // 11: causeway.v1.Quota.update_time:type_name -> google.protobuf.Timestamp
+	14, // 12: causeway.v1.ListQuotasResponse.quotas:type_name -> causeway.v1.Quota
+	14, // 13: causeway.v1.UpdateQuotaRequest.quota:type_name -> causeway.v1.Quota
+	20, // 14: causeway.v1.UpdateQuotaRequest.update_mask:type_name -> google.protobuf.FieldMask
+	3,  // 15: causeway.v1.Accounts.GetAccount:input_type -> causeway.v1.GetAccountRequest
+	4,  // 16: causeway.v1.Accounts.ListAccounts:input_type -> causeway.v1.ListAccountsRequest
+	6,  // 17: causeway.v1.Accounts.CreateAccount:input_type -> causeway.v1.CreateAccountRequest
+	7,  // 18: causeway.v1.Accounts.UpdateAccount:input_type -> causeway.v1.UpdateAccountRequest
+	8,  // 19: causeway.v1.Accounts.DeleteAccount:input_type -> causeway.v1.DeleteAccountRequest
+	9,  // 20: causeway.v1.Accounts.GetToken:input_type -> causeway.v1.GetTokenRequest
+	10, // 21: causeway.v1.Accounts.ListTokens:input_type -> causeway.v1.ListTokensRequest
+	12, // 22: causeway.v1.Accounts.CreateToken:input_type -> causeway.v1.CreateTokenRequest
+	13, // 23: causeway.v1.Accounts.DeleteToken:input_type -> causeway.v1.DeleteTokenRequest
+	15, // 24: causeway.v1.Accounts.GetQuota:input_type -> causeway.v1.GetQuotaRequest
+	16, // 25: causeway.v1.Accounts.ListQuotas:input_type -> causeway.v1.ListQuotasRequest
+	18, // 26: causeway.v1.Accounts.UpdateQuota:input_type -> causeway.v1.UpdateQuotaRequest
+	1,  // 27: causeway.v1.Accounts.GetAccount:output_type -> causeway.v1.Account
+	5,  // 28: causeway.v1.Accounts.ListAccounts:output_type -> causeway.v1.ListAccountsResponse
+	1,  // 29: causeway.v1.Accounts.CreateAccount:output_type -> causeway.v1.Account
+	1,  // 30: causeway.v1.Accounts.UpdateAccount:output_type -> causeway.v1.Account
+	21, // 31: causeway.v1.Accounts.DeleteAccount:output_type -> google.protobuf.Empty
+	2,  // 32: causeway.v1.Accounts.GetToken:output_type -> causeway.v1.Token
+	11, // 33: causeway.v1.Accounts.ListTokens:output_type -> causeway.v1.ListTokensResponse
+	2,  // 34: causeway.v1.Accounts.CreateToken:output_type -> causeway.v1.Token
+	21, // 35: causeway.v1.Accounts.DeleteToken:output_type -> google.protobuf.Empty
+	14, // 36: causeway.v1.Accounts.GetQuota:output_type -> causeway.v1.Quota
+	17, // 37: causeway.v1.Accounts.ListQuotas:output_type -> causeway.v1.ListQuotasResponse
+	14, // 38: causeway.v1.Accounts.UpdateQuota:output_type -> causeway.v1.Quota
+	27, // [27:39] is the sub-list for method output_type
+	15, // [15:27] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_accounts_proto_init() }
@@ -1075,13 +1476,14 @@ func file_causeway_v1_accounts_proto_init() {
 	file_causeway_v1_access_proto_init()
 	file_causeway_v1_accounts_proto_msgTypes[0].OneofWrappers = []any{}
 	file_causeway_v1_accounts_proto_msgTypes[1].OneofWrappers = []any{}
+	file_causeway_v1_accounts_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_accounts_proto_rawDesc), len(file_causeway_v1_accounts_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,9 @@ const (
 	Accounts_ListTokens_FullMethodName    = "/causeway.v1.Accounts/ListTokens"
 	Accounts_CreateToken_FullMethodName   = "/causeway.v1.Accounts/CreateToken"
 	Accounts_DeleteToken_FullMethodName   = "/causeway.v1.Accounts/DeleteToken"
+	Accounts_GetQuota_FullMethodName      = "/causeway.v1.Accounts/GetQuota"
+	Accounts_ListQuotas_FullMethodName    = "/causeway.v1.Accounts/ListQuotas"
+	Accounts_UpdateQuota_FullMethodName   = "/causeway.v1.Accounts/UpdateQuota"
 )
 
 // AccountsClient is the client API for Accounts service.
@@ -55,6 +58,12 @@ type AccountsClient interface {
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*Token, error)
 	// Deletes a token. Calls with it are refused at once.
 	DeleteToken(ctx context.Context, in *DeleteTokenRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Returns a quota of an account.
+	GetQuota(ctx context.Context, in *GetQuotaRequest, opts ...grpc.CallOption) (*Quota, error)
+	// Lists all quotas of an account in the order of their names.
+	ListQuotas(ctx context.Context, in *ListQuotasRequest, opts ...grpc.CallOption) (*ListQuotasResponse, error)
+	// Changes how much of something an account may have. What it has already stays.
+	UpdateQuota(ctx context.Context, in *UpdateQuotaRequest, opts ...grpc.CallOption) (*Quota, error)
 }
 
 type accountsClient struct {
@@ -155,6 +164,36 @@ func (c *accountsClient) DeleteToken(ctx context.Context, in *DeleteTokenRequest
 	return out, nil
 }
 
+func (c *accountsClient) GetQuota(ctx context.Context, in *GetQuotaRequest, opts ...grpc.CallOption) (*Quota, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Quota)
+	err := c.cc.Invoke(ctx, Accounts_GetQuota_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) ListQuotas(ctx context.Context, in *ListQuotasRequest, opts ...grpc.CallOption) (*ListQuotasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQuotasResponse)
+	err := c.cc.Invoke(ctx, Accounts_ListQuotas_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) UpdateQuota(ctx context.Context, in *UpdateQuotaRequest, opts ...grpc.CallOption) (*Quota, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Quota)
+	err := c.cc.Invoke(ctx, Accounts_UpdateQuota_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AccountsServer is the server API for Accounts service.
 // All implementations must embed UnimplementedAccountsServer
 // for forward compatibility.
@@ -179,6 +218,12 @@ type AccountsServer interface {
 	CreateToken(context.Context, *CreateTokenRequest) (*Token, error)
 	// Deletes a token. Calls with it are refused at once.
 	DeleteToken(context.Context, *DeleteTokenRequest) (*emptypb.Empty, error)
+	// Returns a quota of an account.
+	GetQuota(context.Context, *GetQuotaRequest) (*Quota, error)
+	// Lists all quotas of an account in the order of their names.
+	ListQuotas(context.Context, *ListQuotasRequest) (*ListQuotasResponse, error)
+	// Changes how much of something an account may have. What it has already stays.
+	UpdateQuota(context.Context, *UpdateQuotaRequest) (*Quota, error)
 	mustEmbedUnimplementedAccountsServer()
 }
 
@@ -215,6 +260,15 @@ func (UnimplementedAccountsServer) CreateToken(context.Context, *CreateTokenRequ
 }
 func (UnimplementedAccountsServer) DeleteToken(context.Context, *DeleteTokenRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteToken not implemented")
+}
+func (UnimplementedAccountsServer) GetQuota(context.Context, *GetQuotaRequest) (*Quota, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetQuota not implemented")
+}
+func (UnimplementedAccountsServer) ListQuotas(context.Context, *ListQuotasRequest) (*ListQuotasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQuotas not implemented")
+}
+func (UnimplementedAccountsServer) UpdateQuota(context.Context, *UpdateQuotaRequest) (*Quota, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateQuota not implemented")
 }
 func (UnimplementedAccountsServer) mustEmbedUnimplementedAccountsServer() {}
 func (UnimplementedAccountsServer) testEmbeddedByValue()                  {}
@@ -399,6 +453,60 @@ func _Accounts_DeleteToken_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Accounts_GetQuota_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetQuotaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).GetQuota(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_GetQuota_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).GetQuota(ctx, req.(*GetQuotaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_ListQuotas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQuotasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).ListQuotas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_ListQuotas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).ListQuotas(ctx, req.(*ListQuotasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_UpdateQuota_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateQuotaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).UpdateQuota(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_UpdateQuota_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).UpdateQuota(ctx, req.(*UpdateQuotaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Accounts_ServiceDesc is the grpc.ServiceDesc for Accounts service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -441,6 +549,18 @@ var Accounts_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteToken",
 			Handler:    _Accounts_DeleteToken_Handler,
+		},
+		{
+			MethodName: "GetQuota",
+			Handler:    _Accounts_GetQuota_Handler,
+		},
+		{
+			MethodName: "ListQuotas",
+			Handler:    _Accounts_ListQuotas_Handler,
+		},
+		{
+			MethodName: "UpdateQuota",
+			Handler:    _Accounts_UpdateQuota_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

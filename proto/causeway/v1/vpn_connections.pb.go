@@ -202,7 +202,8 @@ type VpnConnection struct {
 	Vpc string `protobuf:"bytes,4,opt,name=vpc,proto3" json:"vpc,omitempty"`
 	// The site, by name or uid. A customer gateway has one connection to a VPC.
 	CustomerGateway string `protobuf:"bytes,5,opt,name=customer_gateway,json=customerGateway,proto3" json:"customer_gateway,omitempty"`
-	// Prefixes of the site in canonical form; none may overlap the VPC or another connection to it.
+	// Prefixes of the site in canonical form; none may overlap the VPC or another connection to it. How many, the
+	// account's quota static-routes-per-vpn-connection says.
 	StaticRoutes []string `protobuf:"bytes,6,rep,name=static_routes,json=staticRoutes,proto3" json:"static_routes,omitempty"`
 	// The two tunnels.
 	Tunnels []*Tunnel `protobuf:"bytes,7,rep,name=tunnels,proto3" json:"tunnels,omitempty"`
@@ -1156,14 +1157,14 @@ const file_causeway_v1_vpn_connections_proto_rawDesc = "" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTimeB\x0f\n" +
-	"\r_display_name\"\xd0\x05\n" +
+	"\r_display_name\"\xd1\x05\n" +
 	"\rVpnConnection\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\x19\xe0A\x01\xbaH\x13r\x11\x18\x80\x012\f^[^\\p{Cc}]*$H\x00R\vdisplayName\x88\x01\x01\x12#\n" +
 	"\x03vpc\x18\x04 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x03vpc\x12<\n" +
-	"\x10customer_gateway\x18\x05 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x0fcustomerGateway\x12:\n" +
-	"\rstatic_routes\x18\x06 \x03(\tB\x15\xe0A\x02\xbaH\x0f\x92\x01\f\b\x01\x10d\x18\x01\"\x04r\x02\x18@R\fstaticRoutes\x122\n" +
+	"\x10customer_gateway\x18\x05 \x01(\tB\x11\xe0A\x02\xe0A\x05\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x0fcustomerGateway\x12;\n" +
+	"\rstatic_routes\x18\x06 \x03(\tB\x16\xe0A\x02\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x04r\x02\x18@R\fstaticRoutes\x122\n" +
 	"\atunnels\x18\a \x03(\v2\x13.causeway.v1.TunnelB\x03\xe0A\x03R\atunnels\x12;\n" +
 	"\x05state\x18\b \x01(\x0e2 .causeway.v1.VpnConnection.StateB\x03\xe0A\x03R\x05state\x12(\n" +
 	"\rstate_message\x18\t \x01(\tB\x03\xe0A\x03R\fstateMessage\x12\x1f\n" +
