@@ -32,6 +32,9 @@ import (
 // sharedSecrets is the key of what is sealed in sharedStore.
 var sharedSecrets *secret.Box
 
+// sharedDir is where sharedStore lies.
+var sharedDir string
+
 // sharedStore is one embedded store for all tests, which keep apart by their accounts.
 var sharedStore *store.Store
 
@@ -45,6 +48,7 @@ func runTests(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	sharedDir = dir
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if sharedStore, err = store.OpenEmbedded(ctx, dir, slog.New(slog.DiscardHandler)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -77,7 +78,11 @@ func (c *change) checkKey(chain []*x509.Certificate, text string) {
 		if bits := key.N.BitLen(); bits < minRSABits || bits > maxRSABits {
 			c.wrong.Add(field, "is an RSA key of %d bits; %d to %d are accepted", bits, minRSABits, maxRSABits)
 		}
-	case *ecdsa.PrivateKey, ed25519.PrivateKey:
+	case *ecdsa.PrivateKey:
+		if key.Curve == elliptic.P224() {
+			c.wrong.Add(field, "is an ECDSA key on P-224; P-256, P-384 and P-521 are accepted")
+		}
+	case ed25519.PrivateKey:
 	default:
 		c.wrong.Add(field, "is of a kind that TLS cannot use here; RSA, ECDSA and Ed25519 are accepted")
 		return

@@ -1,11 +1,18 @@
 package api
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -63,6 +70,35 @@ func TestCertificateIsKeptSealed(t *testing.T) {
 	}
 }
 
+// TestKeysAreNotOnDisk looks into every file of the store, the log of the last writes included.
+func TestKeysAreNotOnDisk(t *testing.T) {
+	s := newShop(t)
+	chain, key := spectest.Certificate(t, "disk.example.com")
+	made, err := s.certificates().CreateCertificate(s.ctx, &pb.CreateCertificateRequest{
+		CertificateId: "disk", Certificate: &pb.Certificate{CertificateChain: chain, PrivateKey: key},
+	})
+	must(t, err)
+	block, _ := pem.Decode([]byte(key))
+	canaries := []string{strings.Split(key, "\n")[1], string(block.Bytes), hex.EncodeToString(block.Bytes), base64.StdEncoding.EncodeToString([]byte(key))}
+	named := false
+	must(t, filepath.WalkDir(sharedDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		named = named || strings.Contains(string(content), made.GetFingerprint())
+		for n, canary := range canaries {
+			if strings.Contains(string(content), canary) {
+				t.Errorf("%s holds the private key in form %d", path, n)
+			}
+		}
+		return err
+	}))
+	if !named {
+		t.Error("no file of the store holds the certificate: the test looks in the wrong place")
+	}
+}
+
 func TestCertificateIsReplaced(t *testing.T) {
 	s := newShop(t)
 	made := s.certify("orders", "a.example.com")
@@ -100,6 +136,9 @@ func TestCertificateRules(t *testing.T) {
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
 	edChain, edKey := spectest.Certify(t, edwards, "a")
+	small, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	must(t, err)
+	smallChain, smallKey := spectest.Certify(t, small, "a")
 	for n, tt := range []struct {
 		name, chain, key, field string
 	}{
@@ -107,6 +146,7 @@ func TestCertificateRules(t *testing.T) {
 		{"OK Ed25519", edChain, edKey, ""},
 		{"bad key of another", chain, otherKey, "certificate.private_key"},
 		{"bad weak RSA", weakChain, weakKey, "certificate.private_key"},
+		{"bad P-224", smallChain, smallKey, "certificate.private_key"},
 		{"bad no PEM", chain, "secret-canary", "certificate.private_key"},
 		{"bad two keys", chain, key + otherKey, "certificate.private_key"},
 		{"bad key DER", chain, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "certificate.private_key"},

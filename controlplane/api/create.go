@@ -93,7 +93,7 @@ func (r creation[T]) make(ctx context.Context, c *change, kind *resource.Kind[T]
 	if err != nil {
 		return none, err
 	}
-	value, err = present(ctx, c.kernel, kind, store.Versioned[T]{Name: c.name, Value: value, Revision: revision})
+	value, err = present(ctx, c.kernel, store.Versioned[T]{Name: c.name, Value: value, Revision: revision})
 	if err == nil && r.made != nil {
 		r.made(value)
 	}
@@ -221,6 +221,6 @@ func recall[T resource.Message](ctx context.Context, c *change, kind *resource.K
 	case err != nil:
 		return value, true, err
 	}
-	value, err = present(ctx, c.kernel, kind, v)
+	value, err = present(ctx, c.kernel, v)
 	return value, true, err
 }

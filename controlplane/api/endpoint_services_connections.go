@@ -58,7 +58,7 @@ func (s *endpointServices) ListConnections(ctx context.Context, req *pb.ListConn
 			if err != nil {
 				return false, err
 			}
-			e, err := present(ctx, s.kernel, resource.Endpoints, v)
+			e, err := present(ctx, s.kernel, v)
 			if err == nil {
 				resp.Connections = append(resp.Connections, connection(e))
 			}
@@ -169,7 +169,7 @@ func (s *endpointServices) decide(ctx context.Context, text string, uids []strin
 		}
 		connections = nil
 		for _, v := range decided {
-			e, err := present(ctx, s.kernel, resource.Endpoints, v)
+			e, err := present(ctx, s.kernel, v)
 			if err != nil {
 				return err
 			}

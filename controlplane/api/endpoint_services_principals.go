@@ -109,7 +109,7 @@ func (s *endpointServices) revise(ctx context.Context, text string, edit func(*p
 				return err
 			}
 		}
-		revised, err = present(ctx, s.kernel, kind, store.Versioned[*pb.EndpointService]{Name: v.Name, Value: after, Revision: v.Revision})
+		revised, err = present(ctx, s.kernel, store.Versioned[*pb.EndpointService]{Name: v.Name, Value: after, Revision: v.Revision})
 		return err
 	})
 	return revised, err

@@ -106,7 +106,7 @@ func (s *notifications) rotateSecret(ctx context.Context, req *pb.RotateSecretRe
 		if v.Revision, err = c.tx.Commit(ctx); err != nil {
 			return err
 		}
-		rotated, err = present(ctx, c.kernel, resource.Notifications, v)
+		rotated, err = present(ctx, c.kernel, v)
 		return err
 	})
 	if err != nil {

@@ -186,7 +186,7 @@ func (s *peerings) reply(ctx context.Context, text string, state pb.Peering_Stat
 				return err
 			}
 		}
-		replied, err = present(ctx, s.kernel, resource.Peerings, v)
+		replied, err = present(ctx, s.kernel, v)
 		return err
 	})
 	return replied, err

@@ -53,7 +53,7 @@ func (s *peerings) ListPeerings(ctx context.Context, req *pb.ListPeeringsRequest
 		if err != nil {
 			return nil, err
 		}
-		peering, err := present(ctx, s.kernel, resource.Peerings, v)
+		peering, err := present(ctx, s.kernel, v)
 		if err != nil {
 			return nil, err
 		}

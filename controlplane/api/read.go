@@ -19,7 +19,7 @@ func get[T resource.Message](ctx context.Context, k *kernel, kind *resource.Kind
 	if err != nil {
 		return none, err
 	}
-	return present(ctx, k, kind, v)
+	return present(ctx, k, v)
 }
 
 // find reads what is stored of a resource that the caller sees.
@@ -57,7 +57,7 @@ func listBelow[T resource.Message](ctx context.Context, k *kernel, kind *resourc
 	}
 	items := make([]T, 0, len(page.Items))
 	for _, v := range page.Items {
-		m, err := present(ctx, k, kind, v)
+		m, err := present(ctx, k, v)
 		if err != nil {
 			return nil, "", err
 		}
@@ -67,14 +67,12 @@ func listBelow[T resource.Message](ctx context.Context, k *kernel, kind *resourc
 }
 
 // present makes of a stored resource what its readers are shown. The value is theirs afterwards.
-func present[T resource.Message](ctx context.Context, k *kernel, kind *resource.Kind[T], v store.Versioned[T]) (T, error) {
+func present[T resource.Message](ctx context.Context, k *kernel, v store.Versioned[T]) (T, error) {
 	set(v.Value, "etag", v.Etag())
 	if err := k.derive(ctx, v.Value); err != nil {
 		var none T
 		return none, err
 	}
-	if kind.Life {
-		k.observer.Observe(ctx, v.Value)
-	}
+	k.observer.Observe(ctx, v.Value)
 	return v.Value, nil
 }

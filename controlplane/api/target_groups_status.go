@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"causeway/controlplane/resource"
 	pb "causeway/proto/causeway/v1"
@@ -60,7 +61,28 @@ func (k *kernel) targetHealth(ctx context.Context, text string) ([]*pb.TargetHea
 		}
 		health[n].Target = message
 	}
-	return health, nil
+	return withDraining(health, targets, probed), nil
+}
+
+// withDraining adds the targets that have left the group and still have connections.
+func withDraining(health []*pb.TargetHealth, targets []registration, probed map[netip.AddrPort]*pb.TargetHealth) []*pb.TargetHealth {
+	for at, h := range probed {
+		_, registered := slices.BinarySearchFunc(targets, registration{AddrPort: at}, registration.compare)
+		if !registered && h.GetState() == pb.TargetHealth_DRAINING {
+			health = append(health, h)
+		}
+	}
+	slices.SortFunc(health, func(a, b *pb.TargetHealth) int { return targetOf(a).Compare(targetOf(b)) })
+	return health
+}
+
+// targetOf gives what a health is of; the zero value if it is no address.
+func targetOf(h *pb.TargetHealth) netip.AddrPort {
+	addr, err := netip.ParseAddr(h.GetTarget().GetIpAddress())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(addr, uint16(h.GetTarget().GetPort()))
 }
 
 // inUse says whether a listener sends connections to a target group.
@@ -85,8 +107,8 @@ func (k *kernel) probed(ctx context.Context, group string, used bool) map[netip.
 	}
 	known := make(map[netip.AddrPort]*pb.TargetHealth)
 	for _, h := range source.TargetHealth(ctx, group) {
-		if addr, err := netip.ParseAddr(h.GetTarget().GetIpAddress()); err == nil {
-			known[netip.AddrPortFrom(addr, uint16(h.GetTarget().GetPort()))] = h
+		if at := targetOf(h); at.IsValid() {
+			known[at] = h
 		}
 	}
 	return known

@@ -268,13 +268,14 @@ func TestDeletedTargetGroupHasNoTargets(t *testing.T) {
 	}
 }
 
-// prober knows the health of one target.
+// prober knows the health of a registered target, of one that was never there and of one that drains.
 type prober struct{ *lab }
 
 func (p prober) TargetHealth(context.Context, string) []*pb.TargetHealth {
 	return []*pb.TargetHealth{
 		{Target: at("10.1.1.9", 8080), State: pb.TargetHealth_UNHEALTHY, Reason: "Target.FailedHealthChecks", Description: "connection refused"},
 		{Target: at("10.1.1.8", 8080), State: pb.TargetHealth_HEALTHY},
+		{Target: at("10.1.1.95", 8080), State: pb.TargetHealth_DRAINING, Reason: "Target.DeregistrationInProgress"},
 	}
 }
 
@@ -300,7 +301,10 @@ func TestListTargetHealth(t *testing.T) {
 	_, err = s.listener("loadBalancers/orders", 443, "targetGroups/orders")
 	must(t, err)
 	got := health()
-	if len(got) != 2 || got[0].GetState() != pb.TargetHealth_UNHEALTHY || got[0].GetTarget().GetIpAddress() != "10.1.1.9" ||
+	if len(got) != 3 || got[2].GetState() != pb.TargetHealth_DRAINING || got[2].GetTarget().GetIpAddress() != "10.1.1.95" {
+		t.Fatalf("with a target that drains: %v", got)
+	}
+	if got[0].GetState() != pb.TargetHealth_UNHEALTHY || got[0].GetTarget().GetIpAddress() != "10.1.1.9" ||
 		got[0].GetReason() != "Target.FailedHealthChecks" || got[1].GetState() != pb.TargetHealth_INITIAL {
 		t.Errorf("with a listener: %v", got)
 	}

@@ -61,7 +61,7 @@ func (r alteration[T]) try(ctx context.Context, c *change, kind *resource.Kind[T
 		return none, err
 	}
 	if proto.Equal(v.Value, after) {
-		return present(ctx, c.kernel, kind, v)
+		return present(ctx, c.kernel, v)
 	}
 	set(after, "update_time", timestamppb.New(c.now))
 	resource.Move(c.tx, v.Name, kind.Claims(v.Value), kind.Claims(after))
@@ -73,7 +73,7 @@ func (r alteration[T]) try(ctx context.Context, c *change, kind *resource.Kind[T
 	if err != nil {
 		return none, err
 	}
-	return present(ctx, c.kernel, kind, store.Versioned[T]{Name: v.Name, Value: after, Revision: revision})
+	return present(ctx, c.kernel, store.Versioned[T]{Name: v.Name, Value: after, Revision: revision})
 }
 
 // apply makes after what the request wants it to be and checks it.

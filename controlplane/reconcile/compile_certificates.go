@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"errors"
 	"fmt"
 
 	"causeway/gateway/spec"
@@ -13,12 +14,14 @@ type certificates struct {
 	stored  list[*pb.Certificate]
 	byName  map[string]*pb.Certificate
 	opened  map[string]spec.Certificate
+	objects map[string]string
 }
 
 func (c *compiler) certificates() *certificates {
 	all := &certificates{
 		secrets: c.opts.secrets, stored: c.in.certificates,
 		byName: map[string]*pb.Certificate{}, opened: map[string]spec.Certificate{},
+		objects: c.out.objects,
 	}
 	for _, v := range c.in.certificates {
 		all.byName[v.Name] = v.Value
@@ -26,19 +29,24 @@ func (c *compiler) certificates() *certificates {
 	return all
 }
 
-// listener gives how a TLS listener ends TLS, if all its certificates are usable.
+// listener gives how a TLS listener ends TLS. It goes on without certificates that are not usable as long as
+// it has another, and the reason stays with the certificate.
 func (c *certificates) listener(m *pb.Listener) (*spec.ListenerTLS, error) {
-	settings := &spec.ListenerTLS{Certificates: m.GetCertificates(), MinimumVersion: "1.2", ALPN: m.GetAlpnProtocols()}
+	settings := &spec.ListenerTLS{MinimumVersion: "1.2", ALPN: m.GetAlpnProtocols()}
 	if m.GetMinimumTlsVersion() == pb.Listener_TLS_1_3 {
 		settings.MinimumVersion = "1.3"
 	}
-	if len(settings.Certificates) == 0 {
-		return nil, fmt.Errorf("it has no certificate")
-	}
-	for _, name := range settings.Certificates {
+	why := errors.New("it has no certificate")
+	for _, name := range m.GetCertificates() {
 		if err := c.open(name); err != nil {
-			return nil, fmt.Errorf("certificate %q: %w", name, err)
+			why = fmt.Errorf("certificate %q: %w", name, err)
+			c.objects[name] = err.Error()
+			continue
 		}
+		settings.Certificates = append(settings.Certificates, name)
+	}
+	if len(settings.Certificates) == 0 {
+		return nil, why
 	}
 	return settings, nil
 }
@@ -50,7 +58,7 @@ func (c *certificates) open(name string) error {
 	}
 	m := c.byName[name]
 	if m == nil {
-		return fmt.Errorf("it does not exist")
+		return errors.New("it does not exist")
 	}
 	key, err := c.secrets.Open(m.GetPrivateKey(), name)
 	if err != nil {

@@ -403,7 +403,15 @@ func TestCompileTLSListener(t *testing.T) {
 	if diff := cmp.Diff([]spec.Certificate{{Name: good, Chain: chain, PrivateKey: spec.Secret(key)}}, r.spec.Certificates); diff != "" {
 		t.Errorf("certificates (-want +got):\n%s", diff)
 	}
-	for _, names := range [][]string{{good, broken}, {account("certificates/absent")}, nil} {
+	l.Certificates = []string{broken, good}
+	r = w.compile(t)
+	if diff := cmp.Diff(want, r.spec.LoadBalancers[0].Listeners[0].TLS); diff != "" || r.objects[w.listeners[0].Name] != "" {
+		t.Errorf("with a broken certificate beside a good one %q (-want +got):\n%s", r.objects[w.listeners[0].Name], diff)
+	}
+	if got := r.objects[broken]; got != "does not open" {
+		t.Errorf("the broken certificate says %q", got)
+	}
+	for _, names := range [][]string{{broken}, {account("certificates/absent")}, nil} {
 		l.Certificates = names
 		r = w.compile(t)
 		if got := r.objects[w.listeners[0].Name]; got == "" || len(r.spec.LoadBalancers[0].Listeners) > 0 {

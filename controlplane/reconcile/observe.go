@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"time"
@@ -41,6 +42,8 @@ func (r *Reconciler) Observe(_ context.Context, m proto.Message) {
 	}
 	c := r.condition(res)
 	switch m := m.(type) {
+	case *pb.Certificate:
+		m.StateMessage = cmp.Or(c.message, r.validity(m))
 	case *pb.Attachment:
 		c = r.observeAttachment(m, c)
 	case *pb.VpnConnection:
@@ -101,6 +104,23 @@ func (r *Reconciler) observePeering(m *pb.Peering) {
 	if c := r.condition(m); c.state == stateFailed {
 		setCondition(m, c)
 	}
+}
+
+// expiryNotice is how long before its end a certificate says so.
+const expiryNotice = 30 * 24 * time.Hour
+
+// validity says what a certificate's time of validity has people do; "" for nothing.
+func (r *Reconciler) validity(m *pb.Certificate) string {
+	now, from, until := r.cfg.Now(), m.GetNotBeforeTime().AsTime(), m.GetNotAfterTime().AsTime()
+	switch {
+	case now.Before(from):
+		return "not valid before " + from.Format(time.RFC3339)
+	case now.After(until):
+		return "expired at " + until.Format(time.RFC3339) + "; listeners go on showing it"
+	case now.Add(expiryNotice).After(until):
+		return "expires at " + until.Format(time.RFC3339)
+	}
+	return ""
 }
 
 func (r *Reconciler) observeAttachment(m *pb.Attachment, c condition) condition {
