@@ -57,6 +57,7 @@ type Gateway struct {
 	probes   atomic.Pointer[map[string]*route] // of health checks, by target group
 	refusal  atomic.Pointer[spec.Refusal]
 	lost     *losses
+	revoked  *revocations
 }
 
 // New returns a Gateway that serves nothing until [Gateway.Run].
@@ -75,6 +76,7 @@ func New(cfg Config) (*Gateway, error) {
 		applying: make(chan struct{}, 1),
 		served:   newServed(),
 		lost:     newLosses(),
+		revoked:  newRevocations(),
 	}
 	g.pool = balance.NewPool(balance.Config{
 		Probe: g.probe, Changed: g.notify, Lost: g.lost.add, Random: rand.Float64, Logger: cfg.Logger,
@@ -109,6 +111,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	run.Go(func() error { return g.pool.Run(ctx) })
 	run.Go(func() error { return g.maintain(ctx) })
 	run.Go(func() error { return g.resetLost(ctx) })
+	run.Go(func() error { return g.endRevoked(ctx) })
 	g.applying <- struct{}{}
 	g.serving = ctx
 	g.restore()

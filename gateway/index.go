@@ -98,6 +98,17 @@ func (n *indexedInterface) choose(balancers map[string]*spec.LoadBalancer) {
 	}
 }
 
+// revokedIn gives the addresses of interfaces shown in a domain that may no longer be used.
+func (x *index) revokedIn(d *spec.Domain) map[string]netip.Addr {
+	revoked := map[string]netip.Addr{}
+	for _, e := range d.Exposures {
+		if n := x.interfaces[e.Interface]; n.endpoint.Revocation != nil {
+			revoked[e.Interface] = n.spec.Address
+		}
+	}
+	return revoked
+}
+
 // missing says why an interface has no service at all, or nothing.
 func (n *indexedInterface) missing() string {
 	switch {

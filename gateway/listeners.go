@@ -72,6 +72,9 @@ func (g *Gateway) closeListeners(v *vpc, plan map[serviceKey]wantedListener, x *
 		if planned && same == want {
 			continue
 		}
+		if n := x.interfaces[key.iface]; n != nil && n.endpoint.UID == l.want.uid && n.endpoint.Revocation != nil {
+			continue // what becomes of its flows, the revocation says
+		}
 		end.listeners[l.Listener] = endReason(key, l.want, x)
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"net/netip"
 
 	"causeway/gateway/domain"
@@ -39,9 +40,10 @@ func (g *Gateway) reconcile(s *spec.Gateway) {
 		g.openListeners(v, plans[d.Name], problems)
 	}
 	for name, v := range g.served.domains {
-		g.publish(v, index.domains[name], end)
+		g.publish(v, index.domains[name], index, end)
 	}
 	g.endFlows(end)
+	g.revoked.set(s)
 	for i := range s.Domains {
 		d := &s.Domains[i]
 		g.setPeers(g.served.domains[d.Name], d.TunnelEndpoints)
@@ -142,7 +144,7 @@ func (g *Gateway) addNodes(s *spec.Gateway) {
 }
 
 // publish puts the domain's table in force if it would differ; a domain that is gone gets an empty one.
-func (g *Gateway) publish(v *vpc, d *spec.Domain, end *endings) {
+func (g *Gateway) publish(v *vpc, d *spec.Domain, x *index, end *endings) {
 	want := published{links: map[string]*link.Port{}, services: map[serviceKey]wantedListener{}}
 	table := domain.Table{}
 	if d != nil {
@@ -151,6 +153,7 @@ func (g *Gateway) publish(v *vpc, d *spec.Domain, end *endings) {
 		}
 		want.tunnels, want.exposures = d.TunnelEndpoints, d.Exposures
 		table.Peers = v.peers(d.TunnelEndpoints)
+		want.revoked = x.revokedIn(d)
 	}
 	for key, l := range v.listeners {
 		want.services[key] = l.want
@@ -164,10 +167,11 @@ func (g *Gateway) publish(v *vpc, d *spec.Domain, end *endings) {
 	end.changedHands[v.domain] = v.domain.Publish(table)
 }
 
-// compile makes the table's exposures: those whose services listen.
+// compile makes the table's exposures: those whose services listen, and those that only have flows of before.
 func (p published) compile() []domain.Exposure {
 	services := map[string][]domain.Service{}
 	addresses := map[string]netip.Addr{}
+	maps.Copy(addresses, p.revoked)
 	for key, w := range p.services {
 		services[key.iface] = append(services[key.iface], domain.Service{Port: key.port, Available: w.service.available})
 		addresses[key.iface] = w.at.Addr()

@@ -77,10 +77,12 @@ type published struct {
 	exposures []spec.Exposure
 	links     map[string]*link.Port // of open devices, by uid
 	services  map[serviceKey]wantedListener
+	// revoked are the addresses of interfaces that may no longer be used, by uid. Their flows may live on.
+	revoked map[string]netip.Addr
 }
 
 func (p published) equal(o published) bool {
-	return maps.Equal(p.links, o.links) && maps.Equal(p.services, o.services) &&
+	return maps.Equal(p.links, o.links) && maps.Equal(p.services, o.services) && maps.Equal(p.revoked, o.revoked) &&
 		reflect.DeepEqual(p.tunnels, o.tunnels) && reflect.DeepEqual(p.exposures, o.exposures)
 }
 
