@@ -39,6 +39,9 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 	}
 	for _, e := range d.Exposures {
 		n := x.interfaces[e.Interface]
+		if n.endpoint.Revocation != nil {
+			continue // nothing new
+		}
 		if why := n.missing(); why != "" {
 			problems.interfaces[e.Interface] = why
 			continue

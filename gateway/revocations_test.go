@@ -31,7 +31,9 @@ func TestRevocation(t *testing.T) {
 			live := client.open(t, serviceAt, service)
 
 			w.Endpoints[0].Revocation = tt.revoke()
-			w.Endpoints[0].LoadBalancers = nil // the service may be gone already
+			if name == "cut" {
+				w.Endpoints[0].LoadBalancers = nil // the service may be gone already
+			}
 			begun := time.Now()
 			g.apply(t, &w.Gateway)
 			if c, err := client.dial(t, serviceAt, 0, patience); err == nil {
