@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -154,13 +155,18 @@ func says(c net.Conn) error {
 	return err
 }
 
-// closed wants no new flow through an endpoint.
+// closed waits until no new flow gets through an endpoint, which the gateway is told of a moment after
+// the API has answered.
 func (s *trade) closed(address string) {
 	s.t.Helper()
-	if c, err := s.dial(address, time.Second); err == nil {
-		c.Close()
-		s.t.Errorf("a new flow through %s is accepted", address)
-	}
+	s.Eventually(patience, "the end of new flows through "+address, func() error {
+		c, err := s.dial(address, time.Second)
+		if err != nil {
+			return nil
+		}
+		_ = c.Close()
+		return errors.New("a new flow is accepted")
+	})
 }
 
 // awaitState waits for a state of an endpoint of the consumer.
