@@ -46,6 +46,7 @@ type world struct {
 	// ahead is how far the server's clock is ahead.
 	ahead  atomic.Int64
 	store  *store.Store
+	ops    atomic.Int64 // of the store
 	server *controlplane.Server
 	socket *grpc.ClientConn // the operator
 	roots  *x509.CertPool
@@ -74,7 +75,8 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	w.store, err = store.OpenEmbedded(ctx, w.path("store"), slog.New(slog.DiscardHandler))
+	w.store, err = store.OpenEmbedded(ctx, w.path("store"), slog.New(slog.DiscardHandler),
+		store.WithObserver(func(string, time.Duration, error) { w.ops.Add(1) }))
 	must(t, err)
 	t.Cleanup(func() { must(t, w.store.Close()) })
 	w.state = openState(t, w.path("store/run/client.sock"))

@@ -87,15 +87,6 @@ func reference[T resource.Message](ctx context.Context, c *change, kind *resourc
 	return referenceByName(ctx, c, kind, *text, name, text)
 }
 
-// foreignReference is reference for a field that may name a resource of another account.
-func foreignReference[T resource.Message](ctx context.Context, c *change, kind *resource.Kind[T], field string, text *string) (store.Versioned[T], error) {
-	name, err := c.resolve(ctx, c.caller, kind.Info, c.path(field), *text, true)
-	if err != nil {
-		return store.Versioned[T]{}, err
-	}
-	return referenceByName(ctx, c, kind, *text, name, text)
-}
-
 func referenceByName[T resource.Message](ctx context.Context, c *change, kind *resource.Kind[T], spelled, name string, text *string) (store.Versioned[T], error) {
 	v, err := kind.Get(ctx, c.store, name)
 	switch {

@@ -64,7 +64,7 @@ func (k *kernel) serviceByAnyName(ctx context.Context, who Caller, field, text s
 	}
 	claim, err := k.store.ClaimOwner(ctx, resource.ClaimServiceName, text)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", notFound(kind, text)
+		return kind.Absent(), nil // see [kernel.resolve]
 	}
 	return claim.Owner, err
 }

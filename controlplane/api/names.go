@@ -17,6 +17,13 @@ import (
 // it does not say.
 func (k *kernel) resolve(ctx context.Context, c Caller, kind *resource.Info, field, text string, foreign bool) (string, error) {
 	name, err := k.spelled(ctx, c, kind, field, text)
+	if errors.Is(err, errNoUID) && (foreign || kind.Shared) {
+		// What is another account's is read before it is refused; so is this, to take as long.
+		return kind.Absent(), nil
+	}
+	if errors.Is(err, errNoUID) {
+		return "", notFound(kind, text)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -26,16 +33,19 @@ func (k *kernel) resolve(ctx context.Context, c Caller, kind *resource.Info, fie
 	return name, nil
 }
 
+// errNoUID says that no resource of the kind has a uid.
+var errNoUID = errors.New("uid of nothing")
+
 func (k *kernel) spelled(ctx context.Context, c Caller, kind *resource.Info, field, text string) (string, error) {
 	if resource.IsUID(text) {
 		claim, err := k.store.ClaimOwner(ctx, resource.ClaimUID, text)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return "", notFound(kind, text)
+			return "", errNoUID
 		case err != nil:
 			return "", err
 		case !kind.Match(claim.Owner):
-			return "", notFound(kind, text)
+			return "", errNoUID
 		}
 		return claim.Owner, nil
 	}

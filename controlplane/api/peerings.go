@@ -29,8 +29,9 @@ func (s *peerings) GetPeering(ctx context.Context, req *pb.GetPeeringRequest) (*
 	return get(ctx, s.kernel, resource.Peerings, req.GetName())
 }
 
-// CreatePeering asks for a peering of one of the caller's VPCs with any VPC of the region. Unlike
-// everything else it tells whether a VPC of another account exists, to who knows its name or uid.
+// CreatePeering asks for a peering of one of the caller's VPCs with any VPC of the region. Another
+// account's VPC is not looked at before its owner accepts: the answer tells nothing of it, not even
+// whether it is there.
 func (s *peerings) CreatePeering(ctx context.Context, req *pb.CreatePeeringRequest) (*pb.Peering, error) {
 	return create(ctx, s.kernel, resource.Peerings, creation[*pb.Peering]{
 		request: req, parent: req.GetParent(), id: req.GetPeeringId(), requestID: req.GetRequestId(),
@@ -43,22 +44,10 @@ func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
 	if err != nil {
 		return err
 	}
-	spelled := p.GetPeerVpc()
-	peer, err := foreignReference(ctx, c, resource.Vpcs, "peer_vpc", &p.PeerVpc)
-	if err != nil {
+	if err := c.askPeer(ctx, p, vpc.Value); err != nil {
 		return err
 	}
-	if vpc.Name == peer.Name {
-		c.wrong.Add(c.path("peer_vpc"), "is the same VPC as vpc")
-		return errViolations
-	}
-	if asked := p.GetPeerTunnelAccess(); asked == pb.Peering_DENIED && !c.caller.owns(resource.Account(peer.Name)) {
-		return apierr.PermissionDenied()
-	}
-	if err := c.mayPeer(vpc.Value, peer.Value, spelled); err != nil {
-		return err
-	}
-	if err := c.freePair(ctx, vpc.Name, peer.Name); err != nil {
+	if err := c.freePair(ctx, p.GetVpc(), p.GetPeerVpc()); err != nil {
 		return err
 	}
 	allowByDefault(p)
@@ -67,9 +56,48 @@ func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
 	return nil
 }
 
+// askPeer resolves the VPC that a peering is asked for with. That of another account can be named, but
+// not by its uid, which would tell whose it is.
+func (c *change) askPeer(ctx context.Context, p *pb.Peering, vpc *pb.Vpc) error {
+	spelled := p.GetPeerVpc()
+	name, err := c.resolve(ctx, c.caller, resource.Vpcs.Info, c.path("peer_vpc"), spelled, !resource.IsUID(spelled))
+	if err != nil {
+		return err
+	}
+	if !c.caller.owns(resource.Account(name)) {
+		if p.GetPeerTunnelAccess() == pb.Peering_DENIED {
+			return apierr.PermissionDenied()
+		}
+		p.PeerVpc = name
+		return nil
+	}
+	if name == p.GetVpc() {
+		c.wrong.Add(c.path("peer_vpc"), "is the same VPC as vpc")
+		return errViolations
+	}
+	peer, err := referenceByName(ctx, c, resource.Vpcs, spelled, name, &p.PeerVpc)
+	if err != nil {
+		return err
+	}
+	return c.mayPeer(vpc, peer.Value)
+}
+
+// joinVpcs checks that both VPCs of a peering that is accepted are there and fit, and stay.
+func (c *change) joinVpcs(ctx context.Context, p *pb.Peering) error {
+	vpc, err := referenceByName(ctx, c, resource.Vpcs, p.GetVpc(), p.GetVpc(), &p.Vpc)
+	if err != nil {
+		return err
+	}
+	peer, err := referenceByName(ctx, c, resource.Vpcs, p.GetPeerVpc(), p.GetPeerVpc(), &p.PeerVpc)
+	if err != nil {
+		return err
+	}
+	return c.mayPeer(vpc.Value, peer.Value)
+}
+
 // mayPeer refuses VPCs of two regions, and overlapping ones, used or not, as AWS does. Of another
-// account's VPC it tells neither the name behind a uid nor the addresses.
-func (c *change) mayPeer(vpc, peer *pb.Vpc, spelled string) error {
+// account's VPC it does not tell the addresses.
+func (c *change) mayPeer(vpc, peer *pb.Vpc) error {
 	name := c.name
 	if vpc.GetRegion() != peer.GetRegion() {
 		return apierr.Precondition(reasonOtherRegion, resource.Peerings.Word, name,
@@ -81,12 +109,12 @@ func (c *change) mayPeer(vpc, peer *pb.Vpc, spelled string) error {
 		return fmt.Errorf("stored VPC of %s: %w", name, err)
 	}
 	switch {
-	case a.Overlaps(b) && !c.caller.owns(resource.Account(peer.GetName())):
-		return apierr.Precondition(reasonCIDROverlap, resource.Peerings.Word, name, "cannot have %s of %s: it overlaps %s", a, vpc.GetName(), spelled)
-	case a.Overlaps(b):
-		return cidrOverlap(resource.Peerings.Info, name, a.String()+" of "+vpc.GetName(), peer.GetName(), b.String())
+	case !a.Overlaps(b):
+		return nil
+	case !c.caller.owns(resource.Account(vpc.GetName())):
+		return apierr.Precondition(reasonCIDROverlap, resource.Peerings.Word, name, "cannot have %s of %s: it overlaps %s", b, peer.GetName(), vpc.GetName())
 	}
-	return nil
+	return cidrOverlap(resource.Peerings.Info, name, a.String()+" of "+vpc.GetName(), peer.GetName(), b.String())
 }
 
 func allowByDefault(p *pb.Peering) {
@@ -203,6 +231,9 @@ func (c *change) writeReply(ctx context.Context, v store.Versioned[*pb.Peering],
 		return 0, apierr.Precondition(reasonNotPending, resource.Peerings.Word, text, "is %s, not PENDING_ACCEPTANCE", shown)
 	}
 	if state == pb.Peering_ACTIVE {
+		if err := c.joinVpcs(ctx, p); err != nil {
+			return 0, err
+		}
 		leave, err := c.enter(ctx, quotaByID(quotaPeerings), p.GetPeerVpc())
 		if err != nil {
 			return 0, err

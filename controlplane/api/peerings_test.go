@@ -23,7 +23,7 @@ func (l *lab) peer(id, vpc, peer string) (*pb.Peering, error) {
 func TestPeeringIsAcceptedByTheOtherOwner(t *testing.T) {
 	l := newLab(t)
 	a, b := l.vpc(l.a, "a", "10.0.0.0/16"), l.vpc(l.b, "b", "10.1.0.0/16")
-	p, err := l.peer("p", a.GetName(), b.GetUid())
+	p, err := l.peer("p", a.GetName(), b.GetName())
 	must(t, err)
 	if p.GetState() != pb.Peering_PENDING_ACCEPTANCE || p.GetPeerVpc() != b.GetName() ||
 		p.GetTunnelAccess() != pb.Peering_ALLOWED || p.GetPeerTunnelAccess() != pb.Peering_ALLOWED {
@@ -75,8 +75,8 @@ func TestCreatePeeringRules(t *testing.T) {
 	a, inside := l.vpc(l.a, "a", "10.0.0.0/16"), l.vpc(l.b, "inside", "10.0.128.0/20")
 	far, err := l.vpcs().CreateVpc(l.as(l.a), &pb.CreateVpcRequest{VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: "10.9.0.0/16"}})
 	must(t, err)
-	gone := l.vpc(l.b, "gone", "10.8.0.0/16")
-	_, err = l.vpcs().DeleteVpc(l.as(l.b), &pb.DeleteVpcRequest{Name: "vpcs/gone"})
+	own, gone := l.vpc(l.a, "own", "10.0.0.0/20"), l.vpc(l.a, "gone", "10.8.0.0/16")
+	_, err = l.vpcs().DeleteVpc(l.as(l.a), &pb.DeleteVpcRequest{Name: "vpcs/gone"})
 	must(t, err)
 	cases := []struct {
 		name, vpc, peer string
@@ -85,10 +85,10 @@ func TestCreatePeeringRules(t *testing.T) {
 		texts           []string
 	}{
 		{"bad itself", a.GetName(), a.GetUid(), codes.InvalidArgument, "INVALID_FIELD", []string{"peering.peer_vpc"}},
-		{"bad overlap", a.GetName(), inside.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP", []string{"10.0.0.0/16", inside.GetName()}},
+		{"bad overlap", a.GetName(), own.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP", []string{"10.0.0.0/16", own.GetName()}},
 		{"bad region", a.GetName(), far.GetName(), codes.FailedPrecondition, "OTHER_REGION", []string{"us-east-1", "eu-west-1"}},
-		{"bad absent peer", a.GetName(), "accounts/" + l.b + "/vpcs/x", codes.NotFound, "VPC_NOT_FOUND", nil},
-		{"bad absent account", a.GetName(), "accounts/nobody/vpcs/x", codes.NotFound, "VPC_NOT_FOUND", nil},
+		{"bad absent peer", a.GetName(), "vpcs/x", codes.NotFound, "VPC_NOT_FOUND", nil},
+		{"bad another's uid", a.GetName(), inside.GetUid(), codes.NotFound, "VPC_NOT_FOUND", nil},
 		{"bad deleted peer", a.GetName(), gone.GetName(), codes.FailedPrecondition, "BEING_DELETED", nil},
 		{"bad malformed peer", a.GetName(), "x", codes.InvalidArgument, "INVALID_FIELD", []string{"peering.peer_vpc"}},
 	}
@@ -102,6 +102,34 @@ func TestCreatePeeringRules(t *testing.T) {
 		PeeringId: "p", Peering: &pb.Peering{Vpc: inside.GetName(), PeerVpc: a.GetName()},
 	})
 	wantError(t, err, codes.NotFound, "VPC_NOT_FOUND", inside.GetName())
+}
+
+// TestAcceptancePeersWhatFits holds that what the request did not look at, its acceptance does.
+func TestAcceptancePeersWhatFits(t *testing.T) {
+	l := newLab(t)
+	a, inside, gone := l.vpc(l.a, "a", "10.0.0.0/16"), l.vpc(l.b, "inside", "10.0.128.0/20"), l.vpc(l.b, "gone", "10.8.0.0/16")
+	far, err := l.vpcs().CreateVpc(l.as(l.b), &pb.CreateVpcRequest{VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: "10.9.0.0/16"}})
+	must(t, err)
+	_, err = l.vpcs().DeleteVpc(l.as(l.b), &pb.DeleteVpcRequest{Name: gone.GetName()})
+	must(t, err)
+	for n, tc := range []struct {
+		peer   string
+		code   codes.Code
+		reason string
+	}{
+		{inside.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP"},
+		{far.GetName(), codes.FailedPrecondition, "OTHER_REGION"},
+		{gone.GetName(), codes.FailedPrecondition, "BEING_DELETED"},
+		{"accounts/" + l.b + "/vpcs/absent", codes.NotFound, "VPC_NOT_FOUND"},
+	} {
+		p, err := l.peer(id(n), a.GetName(), tc.peer)
+		must(t, err)
+		_, err = l.peerings().AcceptPeering(l.as(l.b), &pb.AcceptPeeringRequest{Name: p.GetName()})
+		wantError(t, err, tc.code, tc.reason)
+		if tc.reason == "CIDR_OVERLAP" && strings.Contains(err.Error(), "10.0.0.0/16") {
+			t.Errorf("tells the other's addresses: %v", err)
+		}
+	}
 }
 
 func TestPeeringExpires(t *testing.T) {

@@ -139,13 +139,16 @@ func TestChildCreatedWhileParentIsDeleted(t *testing.T) {
 // TestReferenceMadeWhileTargetIsDeleted is the same for what refers to a resource from elsewhere.
 func TestReferenceMadeWhileTargetIsDeleted(t *testing.T) {
 	l := newLab(t)
-	peer := l.vpc(l.b, "peer", "10.9.0.0/16")
+	for quota, value := range map[string]int32{"vpcs": 200, "outstanding-peerings": 200, quotaPeerings: 125} {
+		l.setQuota(l.a, quota, value)
+	}
+	peer := l.vpc(l.a, "peer", "10.9.0.0/16")
 	for n := range 100 {
 		vpc := l.vpc(l.a, fmt.Sprintf("v%d", n), "10.0.0.0/16")
 		var createErr, deleteErr error
 		atOnce(2, func(who int) error {
 			if who == 0 {
-				_, createErr = l.peerings().CreatePeering(l.as(l.b), &pb.CreatePeeringRequest{
+				_, createErr = l.peerings().CreatePeering(l.as(l.a), &pb.CreatePeeringRequest{
 					PeeringId: fmt.Sprintf("p%d", n), Peering: &pb.Peering{Vpc: peer.GetName(), PeerVpc: vpc.GetUid()},
 				})
 				return createErr

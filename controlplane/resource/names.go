@@ -53,6 +53,9 @@ func (i *Info) Name(parent, id string) string {
 // Match says whether name is a full, well-formed name of the kind.
 func (i *Info) Match(name string) bool { return match(i.pattern, splitName(name)) }
 
+// Absent gives a name that no resource of the kind has or can have.
+func (i *Info) Absent() string { return strings.ReplaceAll(strings.Join(i.pattern, "/"), "*", "-") }
+
 // Pattern gives the form of the kind's names as users write it: "accounts/{account}/vpcs/{vpc}".
 func (i *Info) Pattern() string { return spell(i.pattern) }
 

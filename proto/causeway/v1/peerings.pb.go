@@ -159,7 +159,8 @@ type Peering struct {
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// The requester's VPC, by name or uid.
 	Vpc string `protobuf:"bytes,4,opt,name=vpc,proto3" json:"vpc,omitempty"`
-	// The other VPC, by name or uid; its address range must not overlap.
+	// The other VPC, by name, or by uid if it is the account's own; its address range must not overlap. Another
+	// account's VPC is looked at when its owner accepts.
 	PeerVpc string `protobuf:"bytes,5,opt,name=peer_vpc,json=peerVpc,proto3" json:"peer_vpc,omitempty"`
 	// Whether the peer VPC's tunnels may use the exposures of `vpc`; changed by the owner of `vpc`. ALLOWED when
 	// not given. Attachments always may.
