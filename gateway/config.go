@@ -21,6 +21,9 @@ type Config struct {
 	ListenAddress netip.Addr
 	// UnderlayAllow are the prefixes of the host's own network in which targets may lie. Empty allows none.
 	UnderlayAllow []netip.Prefix
+	// UnderlaySources are addresses of the host from which targets on its own network are dialled, one after the other as
+	// the ports of those before are used up towards a target. Empty leaves the choice to the kernel.
+	UnderlaySources []netip.Addr
 	// GrowAfter is how long use must stay at 80 % of a zone budget or above before it doubles; 0 is a minute. ShrinkAfter
 	// is how long it must stay below 40 % before it halves; 0 is 15 minutes.
 	GrowAfter, ShrinkAfter time.Duration

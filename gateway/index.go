@@ -46,7 +46,9 @@ func newIndex(s *spec.Gateway) *index {
 		lb := &s.LoadBalancers[i]
 		balancers[lb.Name] = lb
 		for _, n := range lb.Nodes {
-			x.addresses[domainAddress{lb.Domain, n.Address}] = true
+			for _, a := range n.Addresses() {
+				x.addresses[domainAddress{lb.Domain, a}] = true
+			}
 		}
 	}
 	for i := range s.TargetGroups {

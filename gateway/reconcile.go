@@ -76,12 +76,12 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 	probes := map[string]*route{}
 	for i := range s.LoadBalancers {
 		lb := &s.LoadBalancers[i]
-		r := g.route(x, lb, netip.Addr{})
+		r := g.route(x, lb, spec.Node{})
 		if len(lb.Nodes) > 0 {
-			r.source = lb.Nodes[0].Address
+			r = g.route(x, lb, lb.Nodes[0])
 		}
 		for _, l := range lb.Listeners {
-			if have := probes[l.TargetGroup]; have == nil || !have.source.IsValid() {
+			if have := probes[l.TargetGroup]; have == nil || len(have.sources) == 0 {
 				probes[l.TargetGroup] = r
 			}
 		}
@@ -98,8 +98,7 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 		for _, l := range n.balancer.Listeners {
 			key := serviceKey{uid, l.Port}
 			keep[key] = true
-			r := g.route(x, n.balancer, n.node.Address)
-			r.zone = n.node.Zone
+			r := g.route(x, n.balancer, n.node)
 			r.group = g.pool.Group(l.TargetGroup)
 			r.tls = g.tlsConfig(n.balancer.Name, l.Port)
 			r.proxyProtocol = x.groups[l.TargetGroup].ProxyProtocol
@@ -113,10 +112,12 @@ func (g *Gateway) applyRoutes(s *spec.Gateway, x *index) {
 	}
 }
 
-func (g *Gateway) route(x *index, lb *spec.LoadBalancer, source netip.Addr) *route {
+// route is that of a load balancer's node, which may be none.
+func (g *Gateway) route(x *index, lb *spec.LoadBalancer, node spec.Node) *route {
+	v := g.served.domains[lb.Domain]
 	return &route{
-		guard: g.guard, provider: g.served.domains[lb.Domain].domain,
-		prefixes: x.domains[lb.Domain].Prefixes, source: source,
+		guard: g.guard, provider: v.domain, prefixes: x.domains[lb.Domain].Prefixes,
+		sources: node.Addresses(), zone: node.Zone, ports: &v.ports, underlay: g.cfg.UnderlaySources,
 	}
 }
 
@@ -134,11 +135,13 @@ func (g *Gateway) addNodes(s *spec.Gateway) {
 	for _, lb := range s.LoadBalancers {
 		v := g.served.domains[lb.Domain]
 		for _, n := range lb.Nodes {
-			if err := v.domain.AddAddress(n.Address); err != nil {
-				g.log.Error("load balancer node is not served", "load_balancer", lb.Name, "error", err)
-				continue
+			for _, a := range n.Addresses() {
+				if err := v.domain.AddAddress(a); err != nil {
+					g.log.Error("load balancer node is not served", "load_balancer", lb.Name, "error", err)
+					continue
+				}
+				v.addresses[a] = true
 			}
-			v.addresses[n.Address] = true
 		}
 	}
 }

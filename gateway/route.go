@@ -35,9 +35,12 @@ type route struct {
 	// provider is the provider's domain, prefixes its VPC's own address ranges.
 	provider *domain.Domain
 	prefixes []netip.Prefix
-	// source is the node's address; invalid when the load balancer has none. zone is the node's.
-	source netip.Addr
-	zone   string
+	// sources are the node's addresses; none when the load balancer has no node. zone is the node's.
+	sources []netip.Addr
+	zone    string
+	// ports counts connections from the provider's domain; underlay are source addresses on the host's own network.
+	ports    *endpoint.SourcePorts
+	underlay []netip.Addr
 	// tls is how the listener ends TLS; nil when it does not.
 	tls *tls.Config
 	// proxyProtocol tells that connections begin with a header.
@@ -71,18 +74,18 @@ func (r *route) check(a netip.Addr) error {
 func (r *route) start(to netip.AddrPort) (endpoint.Leg, error) {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if !r.inside(to.Addr()) {
-		return endpoint.KernelDialer{}.Start(to)
+		return endpoint.KernelDialer{Sources: r.underlay}.Start(to)
 	}
 	if err := r.reachable(to); err != nil {
 		return endpoint.Leg{}, err
 	}
-	return endpoint.StackDialer{Stack: r.provider.Stack(), Source: r.source}.Start(to)
+	return endpoint.StackDialer{Stack: r.provider.Stack(), Sources: r.sources, Ports: r.ports}.Start(to)
 }
 
 // reachable tells at once what a connection through the provider's domain would find out by waiting.
 func (r *route) reachable(to netip.AddrPort) error {
 	switch {
-	case !r.source.IsValid():
+	case len(r.sources) == 0:
 		return fmt.Errorf("target %v: %w", to, errNode)
 	case !r.provider.Holds(to.Addr()):
 		return fmt.Errorf("target %v: %w", to, domain.ErrNoPeer)
@@ -100,7 +103,7 @@ func (r *route) probe(ctx context.Context, to netip.AddrPort, talk probe.Talk) e
 		if err := r.reachable(to); err != nil {
 			return err
 		}
-		return r.provider.Probe(ctx, r.source, to, talk)
+		return r.provider.Probe(ctx, r.sources[0], to, talk)
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", to.String())
@@ -158,7 +161,7 @@ func (s *service) Report(t endpoint.Target, err error) {
 // lacking reports whether a connection could not be made for want of something on the gateway's own side.
 func lacking(err error) bool {
 	for _, e := range []error{
-		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.EAGAIN, errNode,
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.EAGAIN, endpoint.ErrPortsExhausted, errNode,
 	} {
 		if errors.Is(err, e) {
 			return true

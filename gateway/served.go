@@ -43,6 +43,8 @@ type vpc struct {
 	tunnels   map[string]*tunnelEndpoint
 	listeners map[serviceKey]*listener
 	addresses map[netip.Addr]bool
+	// ports counts the connections from the domain's nodes to targets.
+	ports endpoint.SourcePorts
 	// table is what was published last, to tell whether it is to be published again.
 	table published
 }

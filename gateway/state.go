@@ -55,8 +55,10 @@ func check(s *spec.Gateway) error {
 	}
 	for _, lb := range s.LoadBalancers {
 		for _, n := range lb.Nodes {
-			if !n.Address.Is4() {
-				return fmt.Errorf("load balancer %q: node %v: only IPv4 is served", lb.Name, n.Address)
+			for _, a := range n.Addresses() {
+				if !a.Is4() {
+					return fmt.Errorf("load balancer %q: node %v: only IPv4 is served", lb.Name, a)
+				}
 			}
 		}
 	}

@@ -56,7 +56,8 @@ type wireGuardConfig struct {
 }
 
 type underlayConfig struct {
-	Allow []netip.Prefix `yaml:"allow"`
+	Allow   []netip.Prefix `yaml:"allow"`
+	Sources []netip.Addr   `yaml:"sources"`
 }
 
 type notificationsConfig struct {

@@ -91,6 +91,8 @@ func TestConfigIsRefused(t *testing.T) {
 		{"bad nothing to listen on", "api: {socket: '', listen: ''}\n", []string{"api: has neither"}},
 		{"bad half a certificate", "api: {tls: {certificate: /c}}\n", []string{"api.tls"}},
 		{"bad host bits", "underlay: {allow: [10.0.0.1/8]}\n", []string{"use 10.0.0.0/8"}},
+		{"bad source", "underlay: {sources: [0.0.0.0]}\n", []string{"underlay.sources", "0.0.0.0"}},
+		{"bad source twice", "underlay: {sources: [10.0.0.1, 10.0.0.1]}\n", []string{"underlay.sources", "10.0.0.1"}},
 		{"bad prefix", "underlay: {allow: [10.0.0.0]}\n", []string{"10.0.0.0"}},
 		{"bad duration", "zone_budget: {grow_after: 1ms}\n", []string{"zone_budget.grow_after"}},
 		{"bad store without certificates", "store: {endpoints: ['https://a:2379']}\n", []string{"mutual TLS"}},

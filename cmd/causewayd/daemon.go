@@ -40,12 +40,12 @@ func newDaemon(cfg config, log *slog.Logger) (*daemon, error) {
 		StateDir:      filepath.Join(cfg.DataDir, "gateway"),
 		Advertise:     cfg.WireGuard.Advertise,
 		ListenAddress: cfg.WireGuard.Listen,
-		UnderlayAllow: cfg.Underlay.Allow,
-		GrowAfter:     cfg.ZoneBudget.GrowAfter,
-		ShrinkAfter:   cfg.ZoneBudget.ShrinkAfter,
-		MTU:           cfg.WireGuard.MTU,
-		UAPIDir:       tunnel.DefaultUAPIDir,
-		Logger:        log.With("part", "gateway"),
+		UnderlayAllow: cfg.Underlay.Allow, UnderlaySources: cfg.Underlay.Sources,
+		GrowAfter:   cfg.ZoneBudget.GrowAfter,
+		ShrinkAfter: cfg.ZoneBudget.ShrinkAfter,
+		MTU:         cfg.WireGuard.MTU,
+		UAPIDir:     tunnel.DefaultUAPIDir,
+		Logger:      log.With("part", "gateway"),
 	})
 	if err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ func (c *config) validate() error {
 	p.api(&c.API)
 	p.wireGuard(&c.WireGuard)
 	p.prefixes("underlay.allow", c.Underlay.Allow)
+	p.sources("underlay.sources", c.Underlay.Sources)
 	p.prefixes("notifications.allow", c.Notifications.Allow)
 	p.duration("zone_budget.grow_after", c.ZoneBudget.GrowAfter)
 	p.duration("zone_budget.shrink_after", c.ZoneBudget.ShrinkAfter)
@@ -51,6 +52,17 @@ type problems []error
 
 func (p *problems) add(key, format string, args ...any) {
 	*p = append(*p, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+}
+
+// sources checks addresses of the host.
+func (p *problems) sources(key string, addrs []netip.Addr) {
+	seen := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		if a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || seen[a] {
+			p.add(key, "%s is no address of a host or listed twice", a)
+		}
+		seen[a] = true
+	}
 }
 
 func (p *problems) zones(zones []zoneConfig) {

@@ -77,6 +77,9 @@ func New(cfg Config) (*Domain, error) {
 	return d, nil
 }
 
+// The local ports of connections to targets. gVisor's own range begins at 16000.
+const firstPort, lastPort = 1024, 65535
+
 // newStack configures gVisor: what is not named here is off.
 func newStack(ep stack.LinkEndpoint) (*stack.Stack, error) {
 	s := stack.New(stack.Options{
@@ -103,6 +106,10 @@ func configure(s *stack.Stack, ep stack.LinkEndpoint) error {
 		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, opt); err != nil {
 			return fmt.Errorf("set tcp option %T: %v", opt, err)
 		}
+	}
+	// Nothing but connections to targets uses ports of the nodes' addresses.
+	if err := s.SetPortRange(firstPort, lastPort); err != nil {
+		return fmt.Errorf("set range of local ports: %v", err)
 	}
 	if err := s.CreateNIC(NIC, ep); err != nil {
 		return fmt.Errorf("create network interface: %v", err)

@@ -174,7 +174,7 @@ func TestListenerClose(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
-	if leg, err := (StackDialer{Stack: r.consumer, Source: consumerAddr}).Start(netip.AddrPortFrom(exposureAddr, servicePort)); err == nil {
+	if leg, err := (StackDialer{Stack: r.consumer, Sources: []netip.Addr{consumerAddr}, Ports: &SourcePorts{}}).Start(netip.AddrPortFrom(exposureAddr, servicePort)); err == nil {
 		eventually(t, "a new connection is refused", func() bool { return stackDead(leg.ep, false) || ctx.Err() != nil })
 		leg.Abort()
 	}

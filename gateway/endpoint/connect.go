@@ -203,6 +203,9 @@ func (f *Flow) attemptFailed(err error) {
 	f.leg.Abort()
 	f.leg = Leg{fd: -1}
 	f.dial.why = ReasonRefusedTargetsFailed
+	if errors.Is(err, ErrPortsExhausted) {
+		f.dial.why = ReasonRefusedPortsExhausted
+	}
 	f.engine.dialsFailed.Add(1)
 	f.listener.cfg.Targets.Report(f.dial.current, err)
 }

@@ -29,6 +29,8 @@ type Leg struct {
 	fd int // valid when ep is nil
 	ep tcpip.Endpoint
 	wq *waiter.Queue
+	// port is the local one of a gVisor endpoint; nil when it is not counted.
+	port *portUse
 }
 
 // KernelLeg wraps a non-blocking TCP socket on which connect was called.
@@ -42,6 +44,7 @@ func StackLeg(ep tcpip.Endpoint, wq *waiter.Queue) Leg { return Leg{fd: -1, ep: 
 func (l Leg) Abort() {
 	if l.ep != nil {
 		l.ep.Abort()
+		l.port.release()
 		return
 	}
 	if l.fd < 0 {
@@ -85,31 +88,52 @@ func (l Leg) writeAll(b []byte) error {
 func (l Leg) close() {
 	if l.ep != nil {
 		closeStack(l.ep)
+		l.port.release()
 		return
 	}
 	closeSocket(l.fd)
 }
 
+// errNotLocal tells that a source address cannot be used; mostly the host does
+// not have it.
+var errNotLocal = errors.New("source address is not usable")
+
 // KernelDialer dials from the gateway host's own network. The zero value is
 // usable.
 type KernelDialer struct {
-	// Source is the local address; the zero value lets the kernel choose.
-	Source netip.Addr
+	// Sources are local addresses. Each is used once the ports of those before
+	// it are used up towards the target. Without any the kernel chooses one.
+	Sources []netip.Addr
 }
 
 var _ Dialer = KernelDialer{}
 
-// Start implements Dialer.
+// Start implements Dialer. The error wraps ErrPortsExhausted when no local port
+// is left.
 func (d KernelDialer) Start(to netip.AddrPort) (Leg, error) {
-	fd, err := d.connect(to)
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	fd, err := -1, error(nil)
+	if len(d.Sources) == 0 {
+		fd, err = connectFrom(netip.Addr{}, to)
+	}
+	for _, source := range d.Sources {
+		fd, err = connectFrom(source, to)
+		if !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, errNotLocal) {
+			break
+		}
+	}
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		err = fmt.Errorf("%w: %w", ErrPortsExhausted, err)
+	}
 	if err != nil {
 		return Leg{}, fmt.Errorf("dial %v: %w", to, err)
 	}
 	return KernelLeg(fd), nil
 }
 
-func (d KernelDialer) connect(to netip.AddrPort) (int, error) {
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+// connectFrom starts a connection of a new socket; an invalid source is the
+// kernel's choice.
+func connectFrom(source netip.Addr, to netip.AddrPort) (int, error) {
 	family := unix.AF_INET6
 	if to.Addr().Is4() {
 		family = unix.AF_INET
@@ -118,15 +142,15 @@ func (d KernelDialer) connect(to netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open socket: %w", err)
 	}
-	if d.Source.IsValid() {
+	if source.IsValid() {
 		// The port is chosen at connect, by 4-tuple; otherwise each bind
 		// would use up one of the source's ports for all targets.
 		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err == nil {
-			err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(d.Source.Unmap(), 0)))
+			err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(source.Unmap(), 0)))
 		}
 		if err != nil {
 			unix.Close(fd)
-			return -1, fmt.Errorf("bind to %v: %w", d.Source, err)
+			return -1, fmt.Errorf("bind to %v: %w: %v", source, errNotLocal, err)
 		}
 	}
 	if err := connectSocket(fd, to); err != nil {
@@ -146,8 +170,11 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 // StackDialer dials from a domain's stack, through its NIC 1.
 type StackDialer struct {
 	Stack *stack.Stack
-	// Source is the local address; it must be assigned to NIC 1.
-	Source netip.Addr
+	// Sources are local addresses, assigned to NIC 1; at least one. Each is used
+	// once the ports of those before it are used up towards the target.
+	Sources []netip.Addr
+	// Ports counts the connections. Dialers of one stack share it.
+	Ports *SourcePorts
 }
 
 var _ Dialer = StackDialer{}
@@ -155,38 +182,68 @@ var _ Dialer = StackDialer{}
 // dialNIC is the one NIC of a domain's stack.
 const dialNIC tcpip.NICID = 1
 
-// portTries is how many local ports are tried for a connection.
+// portTries is how many local ports are tried at random before all are, in
+// order.
 const portTries = 32
 
-// Start implements Dialer.
+// Start implements Dialer. The error wraps ErrPortsExhausted when no local port
+// is left.
 func (d StackDialer) Start(to netip.AddrPort) (Leg, error) {
-	// Left to choose the port of an address, gVisor gives each away once
-	// for all targets. So it is chosen here, and the 4-tuple decides.
 	first, last := d.Stack.PortRange()
+	limit := int(last-first) + 1
+	err := ErrPortsExhausted
+	for _, source := range d.Sources {
+		use := d.Ports.take(sourceTarget{source, to}, limit)
+		if use == nil {
+			continue
+		}
+		var leg Leg
+		if leg, err = d.startFrom(source, to, first, limit); err == nil {
+			leg.port = use
+			return leg, nil
+		}
+		use.release()
+		if !errors.Is(err, ErrPortsExhausted) {
+			break
+		}
+	}
+	return Leg{}, fmt.Errorf("dial %v from %v: %w", to, d.Sources, err)
+}
+
+// startFrom starts a connection from a port of one address. Left to choose the
+// port, gVisor gives each away once for all targets. So it is chosen here, and
+// the 4-tuple decides.
+func (d StackDialer) startFrom(source netip.Addr, to netip.AddrPort, first uint16, count int) (Leg, error) {
 	rng := d.Stack.SecureRNG()
-	for try := 1; ; try++ {
-		leg, err := d.connect(to, first+uint16(rng.Uint32()%(uint32(last-first)+1)))
+	begin := int(rng.Uint32() % uint32(count))
+	for try := range count {
+		offset := begin + try
+		if try < portTries {
+			offset = int(rng.Uint32() % uint32(count))
+		}
+		leg, err := d.connect(source, to, first+uint16(offset%count))
 		if err == nil {
 			return leg, nil
 		}
 		switch err.(type) {
 		case *tcpip.ErrPortInUse, *tcpip.ErrBadLocalAddress:
-			if try < portTries && d.Stack.CheckLocalAddress(dialNIC, network(d.Source), address(d.Source)) != 0 {
+			if d.Stack.CheckLocalAddress(dialNIC, network(source), address(source)) != 0 {
 				continue
 			}
 		}
-		return Leg{}, fmt.Errorf("dial %v from %v: %w", to, d.Source, stackError(err))
+		return Leg{}, stackError(err)
 	}
+	return Leg{}, ErrPortsExhausted
 }
 
-func (d StackDialer) connect(to netip.AddrPort, port uint16) (Leg, tcpip.Error) {
+func (d StackDialer) connect(source netip.Addr, to netip.AddrPort, port uint16) (Leg, tcpip.Error) {
 	wq := &waiter.Queue{}
 	ep, err := d.Stack.NewEndpoint(tcp.ProtocolNumber, network(to.Addr()), wq)
 	if err != nil {
 		return Leg{}, err
 	}
-	ep.SocketOptions().SetReuseAddress(true) // share the port, see Start
-	if err := ep.Bind(tcpip.FullAddress{NIC: dialNIC, Addr: address(d.Source), Port: port}); err != nil {
+	ep.SocketOptions().SetReuseAddress(true) // share the port, see startFrom
+	if err := ep.Bind(tcpip.FullAddress{NIC: dialNIC, Addr: address(source), Port: port}); err != nil {
 		ep.Close()
 		return Leg{}, err
 	}

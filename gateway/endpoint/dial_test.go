@@ -111,7 +111,7 @@ func TestDialOutcomes(t *testing.T) {
 		"bad source address not ours": {
 			targets: []netip.AddrPort{good},
 			change: func(c *ListenerConfig) {
-				c.Dialer = KernelDialer{Source: netip.MustParseAddr("192.0.2.1")}
+				c.Dialer = KernelDialer{Sources: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 			},
 			refused: ReasonRefusedTargetsFailed,
 			failed:  1,

@@ -54,6 +54,9 @@ const (
 	ReasonRefusedTargetGuard
 	// ReasonRefusedTargetsFailed: every target failed or timed out.
 	ReasonRefusedTargetsFailed
+	// ReasonRefusedPortsExhausted: no source port towards the last target tried
+	// is free.
+	ReasonRefusedPortsExhausted
 	// ReasonRefusedConsumerGone: the consumer left while a target was dialled.
 	ReasonRefusedConsumerGone
 	// ReasonRefusedDomainDials: too many dials in flight in the domain.
@@ -67,33 +70,34 @@ const (
 )
 
 var reasonNames = [ReasonCount]string{
-	ReasonNone:                 "none",
-	ReasonCompleted:            "completed",
-	ReasonConsumerReset:        "consumer_reset",
-	ReasonTargetReset:          "target_reset",
-	ReasonConsumerTimeout:      "consumer_timeout",
-	ReasonTargetTimeout:        "target_timeout",
-	ReasonIdleTimeout:          "idle_timeout",
-	ReasonEndpointDeleted:      "endpoint_deleted",
-	ReasonServiceDeleted:       "service_deleted",
-	ReasonConnectionRejected:   "connection_rejected",
-	ReasonPeeringDeleted:       "peering_deleted",
-	ReasonPeerRemoved:          "peer_removed",
-	ReasonTargetRemoved:        "target_removed",
-	ReasonTargetUnhealthy:      "target_unhealthy",
-	ReasonPolicyChanged:        "policy_changed",
-	ReasonTLSHandshake:         "tls_handshake",
-	ReasonShutdown:             "shutdown",
-	ReasonInternal:             "internal",
-	ReasonRefusedNotAdmitted:   "refused_not_admitted",
-	ReasonRefusedUnknownPeer:   "refused_unknown_peer",
-	ReasonRefusedNoTarget:      "refused_no_target",
-	ReasonRefusedTargetGuard:   "refused_target_guard",
-	ReasonRefusedTargetsFailed: "refused_targets_failed",
-	ReasonRefusedConsumerGone:  "refused_consumer_gone",
-	ReasonRefusedDomainDials:   "refused_domain_dials",
-	ReasonRefusedClientDials:   "refused_client_dials",
-	ReasonRefusedDomainFlows:   "refused_domain_flows",
+	ReasonNone:                  "none",
+	ReasonCompleted:             "completed",
+	ReasonConsumerReset:         "consumer_reset",
+	ReasonTargetReset:           "target_reset",
+	ReasonConsumerTimeout:       "consumer_timeout",
+	ReasonTargetTimeout:         "target_timeout",
+	ReasonIdleTimeout:           "idle_timeout",
+	ReasonEndpointDeleted:       "endpoint_deleted",
+	ReasonServiceDeleted:        "service_deleted",
+	ReasonConnectionRejected:    "connection_rejected",
+	ReasonPeeringDeleted:        "peering_deleted",
+	ReasonPeerRemoved:           "peer_removed",
+	ReasonTargetRemoved:         "target_removed",
+	ReasonTargetUnhealthy:       "target_unhealthy",
+	ReasonPolicyChanged:         "policy_changed",
+	ReasonTLSHandshake:          "tls_handshake",
+	ReasonShutdown:              "shutdown",
+	ReasonInternal:              "internal",
+	ReasonRefusedNotAdmitted:    "refused_not_admitted",
+	ReasonRefusedUnknownPeer:    "refused_unknown_peer",
+	ReasonRefusedNoTarget:       "refused_no_target",
+	ReasonRefusedTargetGuard:    "refused_target_guard",
+	ReasonRefusedTargetsFailed:  "refused_targets_failed",
+	ReasonRefusedPortsExhausted: "refused_ports_exhausted",
+	ReasonRefusedConsumerGone:   "refused_consumer_gone",
+	ReasonRefusedDomainDials:    "refused_domain_dials",
+	ReasonRefusedClientDials:    "refused_client_dials",
+	ReasonRefusedDomainFlows:    "refused_domain_flows",
 }
 
 // String returns the snake_case name of r.

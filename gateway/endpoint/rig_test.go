@@ -318,7 +318,7 @@ var writeOptions = tcpip.WriteOptions{}
 // dialEndpoint is dial for tests that need what gonet hides.
 func (r *rig) dialEndpoint() tcpip.Endpoint {
 	r.t.Helper()
-	leg, err := StackDialer{Stack: r.consumer, Source: consumerAddr}.Start(netip.AddrPortFrom(exposureAddr, servicePort))
+	leg, err := StackDialer{Stack: r.consumer, Sources: []netip.Addr{consumerAddr}, Ports: &SourcePorts{}}.Start(netip.AddrPortFrom(exposureAddr, servicePort))
 	if err != nil {
 		r.t.Fatal(err)
 	}

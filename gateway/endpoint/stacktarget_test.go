@@ -66,7 +66,9 @@ func (p *provider) serve(t testing.TB, handle func(net.Conn)) netip.AddrPort {
 	return netip.AddrPortFrom(consumerAddr, targetPort)
 }
 
-func (p *provider) dialer() StackDialer { return StackDialer{Stack: p.domain, Source: exposureAddr} }
+func (p *provider) dialer() StackDialer {
+	return StackDialer{Stack: p.domain, Sources: []netip.Addr{exposureAddr}, Ports: &SourcePorts{}}
+}
 
 func TestStackTarget(t *testing.T) {
 	size := 8 << 20
@@ -150,7 +152,7 @@ func TestStackTargetRefusesAndVanishes(t *testing.T) {
 		}
 	})
 	t.Run("source not assigned", func(t *testing.T) {
-		d := StackDialer{Stack: p.domain, Source: netip.MustParseAddr("10.9.9.9")}
+		d := StackDialer{Stack: p.domain, Sources: []netip.Addr{netip.MustParseAddr("10.9.9.9")}, Ports: &SourcePorts{}}
 		if _, err := d.Start(nobody); err == nil {
 			t.Error("dialled from an address the domain does not have")
 		}

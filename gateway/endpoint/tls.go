@@ -130,6 +130,12 @@ type stackConn struct {
 	leg Leg
 }
 
+// Close implements net.Conn.
+func (c stackConn) Close() error {
+	c.leg.port.release()
+	return c.TCPConn.Close()
+}
+
 // Reset implements targetConn.
 func (c stackConn) Reset() {
 	c.leg.Abort()

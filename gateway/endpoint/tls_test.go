@@ -93,7 +93,7 @@ func TestTLSTargetSpeaksFirst(t *testing.T) {
 	change, client := terminating(t, "a")
 	r.listen(&fixedTargets{addrs: []netip.AddrPort{target}}, func(c *ListenerConfig) {
 		change(c)
-		c.Dialer = StackDialer{Stack: p.domain, Source: exposureAddr}
+		c.Dialer = StackDialer{Stack: p.domain, Sources: []netip.Addr{exposureAddr}, Ports: &SourcePorts{}}
 	})
 	c := r.greetTLS(client)
 	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {

@@ -26,6 +26,14 @@ type Node struct {
 	Secondary []netip.Addr `json:"secondary,omitempty"`
 }
 
+// Addresses are all of the node's, the first one first; none of a node without address.
+func (n *Node) Addresses() []netip.Addr {
+	if !n.Address.IsValid() {
+		return nil
+	}
+	return append([]netip.Addr{n.Address}, n.Secondary...)
+}
+
 // Protocol is a transport or health check protocol.
 type Protocol string
 

@@ -130,7 +130,7 @@ func (v *validation) loadBalancerNodes(lb *LoadBalancer) error {
 		if len(n.Secondary) > MaxSecondary {
 			return fmt.Errorf("node in zone %q has %d secondary addresses, more than %d", n.Zone, len(n.Secondary), MaxSecondary)
 		}
-		for _, a := range append([]netip.Addr{n.Address}, n.Secondary...) {
+		for _, a := range n.Addresses() {
 			if err := v.nodeAddress(lb, a); err != nil {
 				return err
 			}
