@@ -221,6 +221,19 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
+// TestQuotaHoldsAcrossProcesses has two sets of services on one store, which share nothing else.
+func TestQuotaHoldsAcrossProcesses(t *testing.T) {
+	labs := []*lab{newLab(t), newLab(t)}
+	account := labs[0].a
+	labs[0].setQuota(account, "vpcs", 5)
+	counts := atOnce(40, func(n int) error {
+		_, err := labs[n%2].vpcs().CreateVpc(labs[0].as(account), &pb.CreateVpcRequest{
+			VpcId: id(n), Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: "10.0.0.0/16"}})
+		return err
+	})
+	wantCounts(t, counts, map[codes.Code]int{codes.OK: 5, codes.ResourceExhausted: 35})
+}
+
 // wantExceeded fails unless err says which quota of what is used up.
 func (s *shop) wantExceeded(err error, q *quota, scope string, limit int32) {
 	s.t.Helper()
