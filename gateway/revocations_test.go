@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestRevocation(t *testing.T) {
 				if err := live.SetReadDeadline(time.Now().Add(patience)); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := live.Read(make([]byte, 1)); err == nil || err == io.EOF {
+				if _, err := live.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 					t.Errorf("a live connection ended with %v, want a reset", err)
 				}
 				if took := time.Since(begun); took < tt.soonest {

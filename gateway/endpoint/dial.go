@@ -150,7 +150,7 @@ func connectFrom(source netip.Addr, to netip.AddrPort) (int, error) {
 		}
 		if err != nil {
 			unix.Close(fd)
-			return -1, fmt.Errorf("bind to %v: %w: %v", source, errNotLocal, err)
+			return -1, fmt.Errorf("bind to %v: %w: %s", source, errNotLocal, err.Error())
 		}
 	}
 	if err := connectSocket(fd, to); err != nil {
