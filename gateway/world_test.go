@@ -130,6 +130,7 @@ type host struct {
 	addr   netip.Addr
 	domain *domain.Domain
 	device *tunnel.Device
+	uplink domain.Peer // the way to the gateway, in the domain
 }
 
 func newHost(address string) *host { return &host{key: tunnel.NewPrivateKey(), addr: addr(address)} }
@@ -151,7 +152,8 @@ func (h *host) connect(t testing.TB, g gatewayUnderTest, uid string) {
 		t.Fatal(err)
 	}
 	port := h.domain.NewPort("uplink")
-	h.serves(port2peer(port))
+	h.uplink = port2peer(port)
+	h.serves(h.uplink)
 	h.device, err = tunnel.New(tunnel.Config{
 		Name: "host", PrivateKey: h.key, Listen: netip.MustParseAddrPort("127.0.0.1:0"), TUN: port.Device(),
 	})
