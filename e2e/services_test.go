@@ -227,3 +227,28 @@ func TestMarketplace(t *testing.T) {
 	s.consumer.call("Subscriptions/DeleteSubscription", `{"name":"subscriptions/orders"}`)
 	s.consumer.refused(codes.NotFound, nil, "Endpoints/CreateEndpoint", "%s", s.wish("again"))
 }
+
+// TestCrossZoneEndpoint has an endpoint in a zone that the service lacks: refused in AWS's words, and
+// served from the service's own zone where the consumer wants that.
+func TestCrossZoneEndpoint(t *testing.T) {
+	s := newTrade(t)
+	s.provider.call("LoadBalancers/CreateLoadBalancer", `{"load_balancer_id":"narrow","load_balancer":{"subnets":["vpcs/partner/subnets/a"]}}`)
+	s.provider.call("LoadBalancers/CreateListener", `{"parent":"loadBalancers/narrow","listener":{"port":7000,"protocol":"TCP","target_group":"targetGroups/orders"}}`)
+	s.service = s.provider.call("EndpointServices/CreateEndpointService", `{"endpoint_service_id":"narrow","endpoint_service":{"load_balancers":["loadBalancers/narrow"]}}`).(*causewayv1.EndpointService)
+	s.provider.call("EndpointServices/AddPrincipals", `{"name":"endpointServices/narrow","principals":["accounts/consumer"]}`)
+	wish := func(cross bool) string {
+		return fmt.Sprintf(`{"parent":"vpcs/prod","endpoint_id":"orders","endpoint":{"service_name":%q,"cross_zone":%v,
+			"subnets":["vpcs/prod/subnets/a","vpcs/prod/subnets/b"]}}`, s.service.GetServiceName(), cross)
+	}
+	b := s.consumer.call("Vpcs/GetSubnet", `{"name":"vpcs/prod/subnets/b"}`).(*causewayv1.Subnet)
+	s.consumer.refused(codes.InvalidArgument, []string{
+		"The VPC endpoint service " + s.service.GetServiceName() + " does not support the availability zone of the subnet: " + b.GetUid(),
+	}, "Endpoints/CreateEndpoint", "%s", wish(false))
+	s.consumer.call("Endpoints/CreateEndpoint", "%s", wish(true))
+	for n, eni := range s.awaitState("orders", causewayv1.Endpoint_AVAILABLE).GetNetworkInterfaces() {
+		if eni.GetCrossZone() != (n == 1) {
+			t.Errorf("interface in %s: served from another zone is %v", eni.GetAvailabilityZone(), eni.GetCrossZone())
+		}
+		s.flow(eni.GetIpAddress())
+	}
+}
