@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	causewayv1 "causeway/proto/causeway/v1"
 )
@@ -52,6 +56,29 @@ func TestRevocation(t *testing.T) {
 	if err := says(kept); err != nil {
 		t.Errorf("a kept connection does not live on: %v", err)
 	}
+	await(s.world, "Gateways/GetGateway", "gateways/local", func(g *causewayv1.Gateway) bool { return g.GetState() == causewayv1.Gateway_AVAILABLE })
+}
+
+// TestForcedDeletion deletes a service under a live connection, which may end by itself.
+func TestForcedDeletion(t *testing.T) {
+	s := newTrade(t)
+	s.provider.call("EndpointServices/AddPrincipals", `{"name":"endpointServices/orders","principals":["accounts/consumer"]}`)
+	e, flow := s.used("orders")
+	s.provider.refused(codes.FailedPrecondition, []string{e.GetUid()}, "EndpointServices/DeleteEndpointService", `{"name":"endpointServices/orders"}`)
+	s.provider.call("EndpointServices/DeleteEndpointService", `{"name":"endpointServices/orders","force":true,"revocation":{"mode":"KEEP"}}`)
+	s.awaitState("orders", causewayv1.Endpoint_REJECTED)
+	s.closed(address(e))
+	s.Eventually(patience, "the service to be gone", func() error {
+		_, err := s.provider.api.Call(s.Context(), "EndpointServices/GetEndpointService", `{"name":"endpointServices/orders"}`)
+		if status.Code(err) == codes.NotFound {
+			return nil
+		}
+		return fmt.Errorf("it is there: %w", err)
+	})
+	if err := says(flow); err != nil {
+		t.Errorf("a kept connection does not outlive the service: %v", err)
+	}
+	s.consumer.call("Endpoints/DeleteEndpoint", `{"name":"vpcs/prod/endpoints/orders"}`)
 }
 
 // used makes an endpoint with a live connection.
