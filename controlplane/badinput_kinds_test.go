@@ -193,6 +193,9 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 	return all
 }
 
+// categoryForm is of the categories of listings.
+var categoryForm = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+
 // textKind says what comes of strange text in a field.
 func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKind {
 	name := string(f.Name())
@@ -203,6 +206,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them
 	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
 		return maybe // the path is the receiver's
+	case name == "categories" && categoryForm.MatchString(text):
+		return maybe
 	case name == "principals" && text == "*" && m.name == "RemovePrincipals":
 		return maybe
 	case strings.EqualFold(text, requestID), name == "public_key" && len(text) == 44, strings.HasSuffix(name, "_id") && resource.IsID(text):

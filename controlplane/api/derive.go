@@ -32,6 +32,7 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		if lapsed(m, k.now()) {
 			m.State = pb.Endpoint_EXPIRED
 		}
+		m.StateMessage = whyOutOfUse(m.GetState())
 		return k.markCrossZone(ctx, m)
 	case *pb.Subscription:
 		open, err := k.serviceExists(ctx, m)
@@ -41,6 +42,17 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		return err
 	}
 	return nil
+}
+
+// whyOutOfUse is what a consumer is told of a state that its provider has brought an endpoint into.
+func whyOutOfUse(state pb.Endpoint_State) string {
+	switch state {
+	case pb.Endpoint_REJECTED:
+		return "the provider of the service has rejected the endpoint"
+	case pb.Endpoint_EXPIRED:
+		return "the provider of the service did not accept the endpoint in time"
+	}
+	return ""
 }
 
 // markCrossZone says of an endpoint's interfaces which lie in zones that the service lacks at present.

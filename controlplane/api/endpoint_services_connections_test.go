@@ -154,8 +154,8 @@ func TestConnectionStates(t *testing.T) {
 				} else {
 					must(t, err)
 				}
-				if got := z.get(id); got.GetState() != step.state {
-					t.Fatalf("after %s the endpoint is %v, want %v", step.do, got.GetState(), step.state)
+				if got := z.get(id); got.GetState() != step.state || (got.GetStateMessage() != "") != (step.state == rejected || step.state == expired) {
+					t.Fatalf("after %s the endpoint is %v %q, want %v", step.do, got.GetState(), got.GetStateMessage(), step.state)
 				}
 			}
 		})
