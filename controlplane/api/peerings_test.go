@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"causeway/controlplane/resource"
@@ -154,6 +155,34 @@ func TestPeeringExpires(t *testing.T) {
 	must(t, resource.Peerings.Purge(t.Context(), sharedStore, old.GetName()))
 	_, err = l.peer("third", a.GetName(), b.GetName())
 	wantError(t, err, codes.FailedPrecondition, "PAIR_PEERED", next.GetName())
+}
+
+// TestRequestsDoNotKeepVPCs has a stranger's request not be in the way of a VPC's owner, whatever became
+// of it.
+func TestRequestsDoNotKeepVPCs(t *testing.T) {
+	l := newLab(t)
+	a := l.vpc(l.a, "a", "10.0.0.0/16")
+	for n, answer := range []func(*pb.Peering){
+		func(*pb.Peering) {},
+		func(p *pb.Peering) {
+			_, err := l.peerings().RejectPeering(l.as(l.b), &pb.RejectPeeringRequest{Name: p.GetName()})
+			must(t, err)
+		},
+	} {
+		b := l.vpc(l.b, id(n), "10.1.0.0/16")
+		p, err := l.peer(id(n), a.GetName(), b.GetName())
+		must(t, err)
+		answer(p)
+		_, err = l.vpcs().DeleteVpc(l.as(l.a), &pb.DeleteVpcRequest{Name: a.GetName()})
+		wantError(t, err, codes.FailedPrecondition, "HAS_CHILDREN", p.GetName())
+		_, err = l.vpcs().DeleteVpc(l.as(l.b), &pb.DeleteVpcRequest{Name: b.GetName()})
+		must(t, err)
+		must(t, resource.Vpcs.Purge(t.Context(), sharedStore, b.GetName()))
+		_, err = l.peerings().AcceptPeering(l.as(l.b), &pb.AcceptPeeringRequest{Name: p.GetName()})
+		if code := status.Code(err); code != codes.NotFound && code != codes.FailedPrecondition {
+			t.Errorf("accepted for a VPC that is gone: %v", err)
+		}
+	}
 }
 
 func (l *lab) deletePeering(p *pb.Peering) error {

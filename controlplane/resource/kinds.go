@@ -40,7 +40,15 @@ var (
 	Peerings = define(definition[*pb.Peering]{
 		word: "peering", prefix: "pcx", name: "accounts/*/peerings/*", shared: true,
 		references: fields{"vpc": Vpcs.Info, "peer_vpc": Vpcs.Info},
-		claims:     peeringClaims,
+		// Anybody may ask for a peering; what is not accepted is not in the way of the VPC's owner.
+		keeps: func(p *pb.Peering, field protoreflect.Name) bool {
+			switch p.GetState() {
+			case pb.Peering_PENDING_ACCEPTANCE, pb.Peering_REJECTED, pb.Peering_EXPIRED:
+				return field != "peer_vpc"
+			}
+			return true
+		},
+		claims: peeringClaims,
 	})
 	CustomerGateways = define(definition[*pb.CustomerGateway]{
 		word: "customer gateway", prefix: "cgw",

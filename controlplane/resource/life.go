@@ -109,7 +109,7 @@ func (i *Info) targets() []*Info {
 func (e Entry) refersTo(kind *Info, m Message) bool {
 	r := e.Message.ProtoReflect()
 	for name, to := range e.References {
-		if to != kind {
+		if to != kind || !e.keeps(e.Message, name) {
 			continue
 		}
 		field := r.Descriptor().Fields().ByName(name)

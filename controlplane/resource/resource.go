@@ -47,6 +47,7 @@ type Info struct {
 	pattern []string
 	users   string
 	claims  func(proto.Message) []Claim
+	keeps   func(m proto.Message, field protoreflect.Name) bool
 	get     func(ctx context.Context, s *store.Store, name string) (Entry, error)
 	require func(tx *store.Txn, name string, revision int64)
 	list    func(ctx context.Context, s *store.Store, parent string) ([]Entry, int64, error)
@@ -117,7 +118,10 @@ type definition[T Message] struct {
 	claims       func(T) []Claim
 	// users is the kind of claim whose keys begin with the uid of a resource that the owners use, of
 	// whatever account they are; "" if only what References tells depends on the kind.
-	users           string
+	users string
+	// keeps says whether what a field names cannot be removed as long as the resource refers to it; nil
+	// means always.
+	keeps           func(m T, field protoreflect.Name) bool
 	shared, passive bool
 }
 
@@ -139,6 +143,7 @@ func define[T Message](d definition[T]) *Kind[T] {
 	if d.claims != nil {
 		k.Info.claims = func(m proto.Message) []Claim { return d.claims(m.(T)) }
 	}
+	k.Info.keeps = func(m proto.Message, field protoreflect.Name) bool { return d.keeps == nil || d.keeps(m.(T), field) }
 	k.Info.get = func(ctx context.Context, s *store.Store, name string) (Entry, error) {
 		v, err := k.Collection.Get(ctx, s, name)
 		if err != nil {
