@@ -149,7 +149,7 @@ func TestReferenceMadeWhileTargetIsDeleted(t *testing.T) {
 		atOnce(2, func(who int) error {
 			if who == 0 {
 				_, createErr = l.peerings().CreatePeering(l.as(l.a), &pb.CreatePeeringRequest{
-					PeeringId: fmt.Sprintf("p%d", n), Peering: &pb.Peering{Vpc: peer.GetName(), PeerVpc: vpc.GetUid()},
+					PeeringId: fmt.Sprintf("p%d", n), Peering: &pb.Peering{Vpc: vpc.GetUid(), PeerVpc: peer.GetName()},
 				})
 				return createErr
 			}
