@@ -10,6 +10,24 @@ import (
 	"causeway/gateway/spec"
 )
 
+// TestKeptFlowsLoseTheirTarget ends a flow of a revoked endpoint when another peer holds its target's address.
+func TestKeptFlowsLoseTheirTarget(t *testing.T) {
+	g := run(t, config(t, t.TempDir()))
+	var w world
+	client, server := w.pair(t, 1)
+	g.apply(t, &w.Gateway)
+	live := client.open(t, serviceAt, connectPair(t, g, 1, client, server))
+	w.Endpoints[0].Revocation = &spec.Revocation{Keep: true}
+	g.apply(t, &w.Gateway)
+	other := newHost("10.0.1.4").peer(provider(1)+"/subnets/a/attachments/other", spec.Attachment)
+	w.domain(provider(1)).TunnelEndpoints[0].Peers = []spec.Peer{other}
+	g.apply(t, &w.Gateway)
+	ended(t, live)
+	if n := g.stats().Ended[endpoint.ReasonTargetRemoved]; n != 1 {
+		t.Errorf("%d flows ended for their target", n)
+	}
+}
+
 // TestRevocation takes an endpoint's use away in each way: nothing new is accepted, and live flows go on, or end at the
 // deadline. What is given back serves again.
 func TestRevocation(t *testing.T) {

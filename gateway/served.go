@@ -104,7 +104,7 @@ func newEndings() *endings {
 }
 
 // reason says why a flow must end, or ReasonNone.
-func (e *endings) reason(f *endpoint.Flow, services map[*endpoint.Listener]*service) endpoint.Reason {
+func (e *endings) reason(f *endpoint.Flow) endpoint.Reason {
 	if why, ended := e.listeners[f.Listener()]; ended {
 		return why
 	}
@@ -117,11 +117,11 @@ func (e *endings) reason(f *endpoint.Flow, services map[*endpoint.Listener]*serv
 			return endpoint.ReasonPolicyChanged
 		}
 	}
-	s, target := services[f.Listener()], f.Target().Addr()
-	if s == nil || !target.IsValid() {
+	target := f.Target().Addr()
+	if !target.IsValid() {
 		return endpoint.ReasonNone
 	}
-	r := s.route.Load()
+	r := f.Listener().Dialer().(*service).route.Load()
 	if changed := e.changedHands[r.provider]; changed != nil && changed(target.Unmap()) {
 		return endpoint.ReasonTargetRemoved
 	}
@@ -133,17 +133,11 @@ func (g *Gateway) endFlows(e *endings) {
 	if len(e.listeners) == 0 && len(e.changedHands) == 0 {
 		return
 	}
-	services := map[*endpoint.Listener]*service{}
-	for _, v := range g.served.domains {
-		for _, l := range v.listeners {
-			services[l.Listener] = l.want.service
-		}
-	}
 	for _, why := range []endpoint.Reason{
 		endpoint.ReasonEndpointDeleted, endpoint.ReasonServiceDeleted, endpoint.ReasonPeeringDeleted,
 		endpoint.ReasonPeerRemoved, endpoint.ReasonPolicyChanged, endpoint.ReasonTargetRemoved,
 	} {
-		n := g.engine.Load().CloseWhere(func(f *endpoint.Flow) bool { return e.reason(f, services) == why }, why)
+		n := g.engine.Load().CloseWhere(func(f *endpoint.Flow) bool { return e.reason(f) == why }, why)
 		if n > 0 {
 			g.log.Info("live flows ended", "reason", why.String(), "flows", n)
 		}

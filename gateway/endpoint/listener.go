@@ -123,6 +123,10 @@ func (e *Engine) Listen(cfg ListenerConfig) (*Listener, error) {
 // Exposure returns the address and port that the listener accepts on.
 func (l *Listener) Exposure() netip.AddrPort { return l.cfg.Exposure }
 
+// Dialer returns what connects the listener's flows to targets, also when it is
+// closed.
+func (l *Listener) Dialer() Dialer { return l.cfg.Dialer }
+
 // NotifyEvent implements waiter.EventListener; gVisor calls it.
 func (l *Listener) NotifyEvent(waiter.EventMask) { l.kick(&l.engine.queue, evConsumerReadable) }
 
