@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,8 +31,6 @@ type terminator struct {
 	settings *tls.Config
 	consumer *net.UnixConn
 	target   targetConn
-	// reset tells that the flow ended otherwise than in order.
-	reset atomic.Bool
 }
 
 // targetConn is a connection to a target for blocking use.
@@ -185,15 +182,12 @@ func (t *terminator) refuse() {
 // ingress moves plain bytes to the target. A consumer that closes without saying so in TLS has closed
 // all the same, as other load balancers have it.
 func (t *terminator) ingress(conn *tls.Conn) {
-	switch _, writeErr := move(t.target, conn); {
-	case writeErr != nil:
-		t.targetFailed(writeErr)
-	case t.reset.Load():
-		t.target.Reset()
-	default:
-		if err := t.target.CloseWrite(); err != nil {
-			t.targetFailed(err)
-		}
+	_, err := move(t.target, conn)
+	if err == nil {
+		err = t.target.CloseWrite()
+	}
+	if err != nil {
+		t.targetFailed(err)
 	}
 }
 
@@ -220,10 +214,11 @@ func (t *terminator) targetFailed(err error) {
 	t.target.Reset()
 }
 
-// flowEnded is told that the relay is done with the flow, before it closes its end of the socket pair.
+// flowEnded is told that the relay is done with the flow, before it closes its end of the socket pair. It
+// resets a target that may have heard the consumer's end already and still owes its own.
 func (t *terminator) flowEnded(why Reason) {
 	if why != ReasonCompleted {
-		t.reset.Store(true)
+		t.target.Reset()
 	}
 }
 

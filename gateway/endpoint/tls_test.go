@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"causeway/gateway/spec/spectest"
 )
@@ -111,6 +112,34 @@ func TestTLSTargetSpeaksFirst(t *testing.T) {
 	c.Close()
 	if why := r.endReason(); why != ReasonCompleted {
 		t.Errorf("ended by %v", why)
+	}
+}
+
+// TestTLSHalfClosedIsReset stops the engine while a target has heard the consumer's end and owes its own.
+func TestTLSHalfClosedIsReset(t *testing.T) {
+	heard, released := make(chan struct{}), make(chan struct{})
+	defer close(released)
+	target := backend(t, func(c *net.TCPConn) {
+		_, _ = io.Copy(io.Discard, c)
+		close(heard)
+		<-released
+	})
+	r := newRig(t, rigOptions{})
+	change, client := terminating(t, "a")
+	r.listen(&fixedTargets{addrs: []netip.AddrPort{target}}, change)
+	if err := r.greetTLS(client).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	<-heard
+	closed := make(chan error, 1)
+	go func() { closed <- r.engine.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(waitLimit):
+		t.Error("the engine does not stop")
 	}
 }
 
