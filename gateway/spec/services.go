@@ -24,6 +24,8 @@ type Node struct {
 	Address netip.Addr `json:"address"`
 	// Secondary are further addresses of the node, at most 7.
 	Secondary []netip.Addr `json:"secondary,omitempty"`
+	// Subnet names one of Gateway.Subnets.
+	Subnet string `json:"subnet,omitempty"`
 }
 
 // Addresses are all of the node's, the first one first; none of a node without address.

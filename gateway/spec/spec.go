@@ -24,6 +24,10 @@ type Gateway struct {
 	LoadBalancers []LoadBalancer `json:"load_balancers,omitempty"`
 	TargetGroups  []TargetGroup  `json:"target_groups,omitempty"`
 	Certificates  []Certificate  `json:"certificates,omitempty"`
+	// Subnets, NetworkACLs and SecurityGroups are those that attachments, network interfaces and nodes name.
+	Subnets        []Subnet        `json:"subnets,omitempty"`
+	NetworkACLs    []NetworkACL    `json:"network_acls,omitempty"`
+	SecurityGroups []SecurityGroup `json:"security_groups,omitempty"`
 }
 
 // Domain is a routing domain: one netstack with the WireGuard devices that lead into it.
@@ -35,6 +39,8 @@ type Domain struct {
 	TunnelEndpoints []TunnelEndpoint `json:"tunnel_endpoints,omitempty"`
 	// Exposures are the network interfaces reachable in this domain.
 	Exposures []Exposure `json:"exposures,omitempty"`
+	// Resolver is nil in a domain without DNS.
+	Resolver *Resolver `json:"resolver,omitempty"`
 }
 
 // TunnelEndpoint is one WireGuard device of a domain. Its private key is made and kept by the
@@ -70,6 +76,11 @@ type Peer struct {
 	AllowedIPs []netip.Prefix `json:"allowed_ips,omitempty"`
 	// Keepalive is WireGuard's persistent keepalive in whole seconds; zero is off.
 	Keepalive time.Duration `json:"keepalive,omitempty"`
+	// Subnet names the one of Gateway.Subnets that an attachment is in; empty for tunnels.
+	Subnet string `json:"subnet,omitempty"`
+	// SecurityGroups name those that an attachment is a member of. They admit it to endpoints, and are not
+	// applied to what it sends or receives.
+	SecurityGroups []string `json:"security_groups,omitempty"`
 }
 
 // Exposure makes a network interface reachable in a domain.
@@ -96,9 +107,15 @@ type Endpoint struct {
 	// CrossZone lets an interface in a zone without a load balancer node use one of another zone.
 	CrossZone bool `json:"cross_zone,omitempty"`
 	// Revocation is nil while the endpoint may be used. With it nothing new is accepted.
-	Revocation *Revocation        `json:"revocation,omitempty"`
-	Bandwidth  Bandwidth          `json:"bandwidth"`
-	Interfaces []NetworkInterface `json:"interfaces,omitempty"`
+	Revocation *Revocation `json:"revocation,omitempty"`
+	// SecurityGroups name those whose rules admit connections, any of them; none admits all.
+	SecurityGroups []string `json:"security_groups,omitempty"`
+	// Policy is the endpoint policy as JSON; empty gives full access. With PolicyDryRun it is evaluated and
+	// its decision recorded, and nothing is refused for it.
+	Policy       string             `json:"policy,omitempty"`
+	PolicyDryRun bool               `json:"policy_dry_run,omitempty"`
+	Bandwidth    Bandwidth          `json:"bandwidth"`
+	Interfaces   []NetworkInterface `json:"interfaces,omitempty"`
 }
 
 // Revocation says what becomes of the live flows of an endpoint that may no longer be used.
@@ -123,6 +140,8 @@ type NetworkInterface struct {
 	Zone string `json:"zone"`
 	// Address lies in a subnet of the endpoint's VPC and is kept until the endpoint's deletion.
 	Address netip.Addr `json:"address"`
+	// Subnet names one of Gateway.Subnets.
+	Subnet string `json:"subnet,omitempty"`
 }
 
 // Equal reports whether both describe the same state, revisions aside.

@@ -14,6 +14,8 @@ type Status struct {
 	TunnelEndpoints []TunnelEndpointStatus
 	Interfaces      []InterfaceStatus
 	TargetGroups    []TargetGroupStatus
+	// Names are those that are answered only after a probe.
+	Names []NameStatus
 }
 
 // Refusal tells why a spec was not applied. The one before stays in force.

@@ -1,0 +1,80 @@
+package spec
+
+import (
+	"net/netip"
+	"time"
+)
+
+// FlowRecord tells of a connection that ended, was refused, or lives.
+type FlowRecord struct {
+	ID uint64
+	// Domain is the consumer's VPC or Direct Connect gateway.
+	Domain   string
+	Consumer netip.AddrPort
+	Exposure netip.AddrPort
+	// Peer is the resource name of the consumer's attachment or tunnel.
+	Peer string
+	// Endpoint is the resource name of the endpoint, Interface the UID of its network interface, Zone the
+	// interface's, and Via the peering it was reached over.
+	Endpoint  string
+	Interface string
+	Zone      string
+	Via       string
+	// Statement identifies what in the endpoint policy decided, empty without a policy: the Sid, or "#" and
+	// the statement's number from 1, or "implicit-deny". DryRun tells that a denial was not enforced.
+	Statement string
+	Denied    bool
+	DryRun    bool
+	// ServerName is that of the consumer's TLS ClientHello where it was read.
+	ServerName  string
+	Target      netip.AddrPort
+	TargetGroup string
+	// IngressBytes went from consumer to target, EgressBytes back.
+	IngressBytes, EgressBytes uint64
+	Start                     time.Time
+	// End is zero while the connection lives. Reason is why it ended.
+	End    time.Time
+	Reason string
+}
+
+// Question asks what would become of a connection.
+type Question struct {
+	// Domain is the consumer's VPC. Source is the consumer's address.
+	Domain      string
+	Source      netip.Addr
+	Destination netip.Addr
+	Port        uint16
+	// ServerName is that of the TLS ClientHello, empty for none.
+	ServerName string
+}
+
+// Verdict is the outcome of one check.
+type Verdict string
+
+// The verdicts.
+const (
+	Pass Verdict = "pass"
+	// Deny ends the connection; later checks are not made.
+	Deny Verdict = "deny"
+	// Skip is a check that does not apply.
+	Skip Verdict = "skip"
+)
+
+// Check is one check of a connection, in the order in which live packets meet them.
+type Check struct {
+	// Name is stable, such as "network_acl_in".
+	Name    string
+	Verdict Verdict
+	// Reason is the stable reason of the drop counters and flow records when the check denies.
+	Reason string
+	// Detail says in words what decided: a rule, a statement, a state.
+	Detail string
+	// Object is the resource that decided, if there is one. It tells who may see the detail.
+	Object string
+}
+
+// Explanation is every check of a connection up to the one that denies.
+type Explanation struct {
+	Allowed bool
+	Checks  []Check
+}
