@@ -32,7 +32,7 @@ const (
 // every reference resolves, every address is of its kind, nothing is claimed twice.
 func (g *Gateway) Validate() error {
 	v := newValidation(g)
-	for _, step := range []func(*Gateway) error{v.certificates, v.targetGroups, v.loadBalancers, v.endpoints, v.checkDomains} {
+	for _, step := range []func(*Gateway) error{v.certificates, v.rules, v.targetGroups, v.loadBalancers, v.endpoints, v.checkDomains} {
 		if err := step(g); err != nil {
 			return err
 		}
@@ -48,6 +48,8 @@ type validation struct {
 	ports                      map[uint16]string
 	uids                       map[string]bool
 	nodes                      map[nodeKey]string
+	subnets, acls              map[string]bool
+	securityGroup              map[string]bool
 }
 
 // nodeKey is an address in a domain; addresses of different domains may be equal.
@@ -61,6 +63,7 @@ func newValidation(g *Gateway) *validation {
 		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{}, certs: map[string]bool{},
 		interfaces: map[string]netip.Addr{}, ports: map[uint16]string{},
 		uids: map[string]bool{}, nodes: map[nodeKey]string{},
+		subnets: map[string]bool{}, acls: map[string]bool{}, securityGroup: map[string]bool{},
 	}
 	for i := range g.Domains {
 		v.domains[g.Domains[i].Name] = true
@@ -80,6 +83,9 @@ func (v *validation) endpoints(g *Gateway) error {
 			return fmt.Errorf("endpoint %q: bandwidth %d to %d bit/s is no range within %d to %d",
 				e.Name, b.BaselineBPS, b.MaximumBPS, MinBandwidthBPS, MaxBandwidthBPS)
 		}
+		if err := v.inGroups(e.SecurityGroups); err != nil {
+			return fmt.Errorf("endpoint %q: %w", e.Name, err)
+		}
 		for _, lb := range e.LoadBalancers {
 			if !v.balancers[lb] {
 				return fmt.Errorf("endpoint %q: load balancer %q does not exist", e.Name, lb)
@@ -88,6 +94,9 @@ func (v *validation) endpoints(g *Gateway) error {
 		for _, ni := range e.Interfaces {
 			if _, taken := v.interfaces[ni.UID]; taken || !validUID(ni.UID) || ni.Zone == "" || !usable(ni.Address) {
 				return fmt.Errorf("endpoint %q: network interface %q at %v in zone %q is invalid or repeated", e.Name, ni.UID, ni.Address, ni.Zone)
+			}
+			if err := v.inSubnet(ni.Subnet); err != nil {
+				return fmt.Errorf("endpoint %q: network interface %q: %w", e.Name, ni.UID, err)
 			}
 			v.interfaces[ni.UID] = ni.Address
 		}
@@ -144,11 +153,24 @@ func (v *validation) tunnelEndpoint(t *TunnelEndpoint) error {
 	v.ports[t.Port] = t.UID
 	keys, prefixes := map[Key]string{}, map[netip.Prefix]string{}
 	for i := range t.Peers {
-		if err := t.Peers[i].validate(keys, prefixes); err != nil {
+		if err := v.peer(&t.Peers[i], keys, prefixes); err != nil {
 			return fmt.Errorf("peer %q: %w", t.Peers[i].Name, err)
 		}
 	}
 	return nil
+}
+
+func (v *validation) peer(p *Peer, keys map[Key]string, prefixes map[netip.Prefix]string) error {
+	if err := p.validate(keys, prefixes); err != nil {
+		return err
+	}
+	if p.Kind == Tunnel && (p.Subnet != "" || len(p.SecurityGroups) > 0) {
+		return errors.New("a tunnel is in no subnet and no security group")
+	}
+	if err := v.inSubnet(p.Subnet); err != nil {
+		return err
+	}
+	return v.inGroups(p.SecurityGroups)
 }
 
 // validate notes the peer's key and prefixes among those of its tunnel endpoint. A site's key may

@@ -127,6 +127,9 @@ func (v *validation) loadBalancerNodes(lb *LoadBalancer) error {
 			return fmt.Errorf("node %v in zone %q is invalid or repeated", n.Address, n.Zone)
 		}
 		zones[n.Zone] = true
+		if err := v.inSubnet(n.Subnet); err != nil {
+			return fmt.Errorf("node in zone %q: %w", n.Zone, err)
+		}
 		if len(n.Secondary) > MaxSecondary {
 			return fmt.Errorf("node in zone %q has %d secondary addresses, more than %d", n.Zone, len(n.Secondary), MaxSecondary)
 		}
