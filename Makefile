@@ -33,6 +33,7 @@ soak: ## 1,000 kill cycles of the control plane and the long stories (root, an h
 
 lint: ## gofmt, vet and the linters of .golangci.yml
 	$(LINT) run ./...
+	cd e2e/kinesis && $(GO) tool -modfile=../../.tools/lint/go.mod golangci-lint run ./...
 
 proto: ## regenerate the API's Go code
 	$(BUF) format -w proto --path proto/causeway

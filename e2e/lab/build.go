@@ -37,10 +37,21 @@ func toolPath(dir, pkg string) (string, error) {
 // program, which is in the go command's cache too. flags are those of "go build", such as -race.
 func (l *Lab) Build(pkg string, flags ...string) string {
 	l.report.Helper()
+	return l.build(".", append(flags, pkg)...)
+}
+
+// BuildModule is Build for the program of a module of its own, whose go.mod is in the directory dir, relative to
+// the root of this one.
+func (l *Lab) BuildModule(dir string, flags ...string) string {
+	l.report.Helper()
+	return l.build(dir, append(flags, ".")...)
+}
+
+func (l *Lab) build(dir string, args ...string) string {
+	l.report.Helper()
 	// Of the commands that take a package of this module only "go run" caches what it links; with
 	// -exec it tells where.
-	args := append([]string{"run", "-exec", "echo"}, flags...)
-	path, err := program(".", append(args, pkg)...)
+	path, err := program(dir, append([]string{"run", "-exec", "echo"}, args...)...)
 	if err != nil {
 		l.report.Fatalf("%v", err)
 	}

@@ -179,7 +179,7 @@ func (h *Host) remove() error {
 	return errors.Join(append(errs, removeNamespace(h.namespace))...)
 }
 
-// removeNamespace kills the processes of a named namespace and deletes it.
+// removeNamespace kills the processes of a named namespace and deletes it, with its files in /etc/netns.
 func removeNamespace(namespace string) error {
 	ip, err := lookPath("ip")
 	if err != nil {
@@ -199,5 +199,5 @@ func removeNamespace(namespace string) error {
 			return fmt.Errorf("kill process %d of %s: %w", pid, namespace, err)
 		}
 	}
-	return command("ip", "netns", "delete", namespace)
+	return errors.Join(command("ip", "netns", "delete", namespace), os.RemoveAll(filepath.Join(netnsEtc, namespace)))
 }

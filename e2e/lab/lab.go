@@ -1,11 +1,11 @@
 // Package lab builds networks of Linux network namespaces and runs real programs in them: stock
-// wireguard-go clients, nginx, HAProxy, iperf3, grpcurl and causewayd itself. End-to-end tests and
-// the benchmark describe their topology with it and leave nothing behind.
+// wireguard-go clients, nginx, HAProxy, iperf3, grpcurl, Kinesalite and causewayd itself. End-to-end
+// tests and the benchmark describe their topology with it and leave nothing behind.
 //
 // It needs root, the programs of Debian's iproute2 and, for a tunnel, /dev/net/tun. Namespaces are
 // named after the process that made them; those of a process that no longer runs are removed by
-// the next one. Nothing outside the namespaces is configured, so several labs, also of several
-// processes, may exist at the same time.
+// the next one. Nothing outside the namespaces and their folders in /etc/netns is configured, so
+// several labs, also of several processes, may exist at the same time.
 //
 // A step of set-up that cannot be done ends the test through its [Reporter]. What a test may want
 // to see failing returns an error instead: [Host.Output], [Host.Dial], [Host.Iperf].
@@ -186,6 +186,8 @@ var debianPackages = map[string]string{
 	"jq":      "jq",
 	"nft":     "nftables",
 	"nginx":   "nginx-light",
+	"node":    "nodejs",
+	"npm":     "npm",
 	"ping":    "iputils-ping",
 	"ss":      "iproute2",
 	"wg":      "wireguard-tools",

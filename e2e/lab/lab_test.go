@@ -225,6 +225,10 @@ func TestRemovesLeftoversOfDeadProcesses(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	etc := filepath.Join(netnsEtc, dead)
+	if err := os.MkdirAll(etc, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	orphan := exec.Command("ip", "netns", "exec", dead, "sleep", "600")
 	if err := orphan.Start(); err != nil {
 		t.Fatal(err)
@@ -241,7 +245,7 @@ func TestRemovesLeftoversOfDeadProcesses(t *testing.T) {
 	if err := orphan.Wait(); err == nil {
 		t.Error("a program of a dead lab ended by itself")
 	}
-	for _, path := range []string{dir, filepath.Join(namespaceDir, dead)} {
+	for _, path := range []string{dir, etc, filepath.Join(namespaceDir, dead)} {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is left: %v", path, err)
 		}
