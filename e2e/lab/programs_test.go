@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,5 +42,50 @@ func TestKinesalite(t *testing.T) {
 	}
 	if want := "Kinesis_20131202.ListStreams at kinesis.us-east-1.amazonaws.com:4567"; !strings.Contains(p.Log(), want) {
 		t.Errorf("want %q in the log:\n%s", want, p.Log())
+	}
+}
+
+func TestDNS(t *testing.T) {
+	l := New(t)
+	h := l.Host("public")
+	listen := netip.MustParseAddrPort("127.0.0.1:53")
+	d := h.DNS(listen)
+	h.Nameserver(listen.Addr())
+	many := make([]netip.Addr, 60)
+	for n := range many {
+		many[n] = netip.AddrFrom4([4]byte{203, 0, 113, byte(n)})
+	}
+	d.SetA("few.example.com", many[:2]...)
+	d.SetA("many.example.com", many...)
+	d.SetTXT("_proof.example.com", "vpce:abc")
+	for _, test := range []struct {
+		name    string
+		options []string
+		want    []netip.Addr
+	}{
+		{"few.example.com", nil, many[:2]},
+		{"FEW.example.com", []string{"+tcp"}, many[:2]},
+		{"many.example.com", nil, many}, // dig goes on over TCP
+		{"many.example.com", []string{"+ignore"}, nil},
+		{"absent.example.com", nil, nil},
+		{"_proof.example.com", nil, nil},
+	} {
+		got, err := h.Dig(t.Context(), netip.Addr{}, test.name, test.options...)
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("dig %s %v: got %v, %v; want %v", test.name, test.options, got, err, test.want)
+		}
+	}
+	if out := h.Run("dig", "+short", "_proof.example.com", "TXT"); out != "\"vpce:abc\"\n" {
+		t.Errorf("the TXT record is %q", out)
+	}
+	if got := d.Asked("few.example.com"); got != 2 {
+		t.Errorf("the server counts %d questions for a name, want 2", got)
+	}
+	d.SetA("few.example.com")
+	if got, err := h.Dig(t.Context(), listen.Addr(), "few.example.com"); err != nil || got != nil {
+		t.Errorf("a name without records: got %v, %v", got, err)
+	}
+	if got, err := h.Dig(t.Context(), netip.MustParseAddr("127.0.0.2"), "few.example.com"); err == nil {
+		t.Errorf("asking where nobody listens: got %v", got)
 	}
 }
