@@ -27,6 +27,11 @@ type Config struct {
 	// GrowAfter is how long use must stay at 80 % of a zone budget or above before it doubles; 0 is a minute. ShrinkAfter
 	// is how long it must stay below 40 % before it halves; 0 is 15 minutes.
 	GrowAfter, ShrinkAfter time.Duration
+	// DNSSuffix is the domain under which endpoints have their names; empty is causeway.internal.
+	DNSSuffix string
+	// Forwarders are the name servers that resolvers ask for names without a rule, over the host's own network. Empty: those
+	// of /etc/resolv.conf.
+	Forwarders []netip.AddrPort
 	// MTU of all tunnels in bytes; 0 is 1420.
 	MTU int
 	// UAPIDir is where WireGuard's sockets are made for `wg show`; empty makes none.
@@ -55,6 +60,14 @@ func (c *Config) check() error {
 		if !p.IsValid() {
 			return errors.New("a prefix of the underlay is invalid")
 		}
+	}
+	for _, f := range c.Forwarders {
+		if !f.IsValid() || f.Port() == 0 {
+			return fmt.Errorf("forwarder %v is no address and port", f)
+		}
+	}
+	if c.DNSSuffix == "" {
+		c.DNSSuffix = "causeway.internal"
 	}
 	if c.hostAddresses == nil {
 		c.hostAddresses = c.systemAddresses

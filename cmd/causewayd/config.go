@@ -23,6 +23,7 @@ type config struct {
 	API           apiConfig           `yaml:"api"`
 	WireGuard     wireGuardConfig     `yaml:"wireguard"`
 	Underlay      underlayConfig      `yaml:"underlay"`
+	DNS           dnsConfig           `yaml:"dns"`
 	Notifications notificationsConfig `yaml:"notifications"`
 	ZoneBudget    zoneBudgetConfig    `yaml:"zone_budget"`
 	Store         storeConfig         `yaml:"store"`
@@ -58,6 +59,11 @@ type wireGuardConfig struct {
 type underlayConfig struct {
 	Allow   []netip.Prefix `yaml:"allow"`
 	Sources []netip.Addr   `yaml:"sources"`
+}
+
+type dnsConfig struct {
+	Suffix     string       `yaml:"suffix"`
+	Forwarders []nameServer `yaml:"forwarders"`
 }
 
 type notificationsConfig struct {
@@ -100,6 +106,7 @@ func defaultConfig() config {
 			Ports:     portRange{First: 51820, Last: 52819},
 			MTU:       1420,
 		},
+		DNS:        dnsConfig{Suffix: "causeway.internal"},
 		ZoneBudget: zoneBudgetConfig{GrowAfter: time.Minute, ShrinkAfter: 15 * time.Minute},
 		HTTP:       httpConfig{Listen: "127.0.0.1:7480"},
 		Log:        logConfig{Level: slog.LevelInfo, Format: "text"},

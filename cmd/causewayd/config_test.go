@@ -29,6 +29,7 @@ func TestReferenceIsTheDefaultConfiguration(t *testing.T) {
 	equal := []cmp.Option{
 		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 		cmpopts.EquateEmpty(),
 	}
 	if diff := cmp.Diff(want, got, equal...); diff != "" {
@@ -94,6 +95,17 @@ func TestConfigIsRefused(t *testing.T) {
 		{"bad source", "underlay: {sources: [0.0.0.0]}\n", []string{"underlay.sources", "0.0.0.0"}},
 		{"bad source twice", "underlay: {sources: [10.0.0.1, 10.0.0.1]}\n", []string{"underlay.sources", "10.0.0.1"}},
 		{"bad prefix", "underlay: {allow: [10.0.0.0]}\n", []string{"10.0.0.0"}},
+		{"bad suffix", "dns: {suffix: Causeway.internal}\n", []string{"dns.suffix", "lower-case"}},
+		{"bad suffix with a final dot", "dns: {suffix: internal.}\n", []string{"dns.suffix"}},
+		{"bad empty suffix", "dns: {suffix: ''}\n", []string{"dns.suffix"}},
+		{"bad long suffix", "dns: {suffix: " + strings.Repeat("a.", 50) + "aa}\n", []string{"at most 100 characters"}},
+		{"bad forwarder without port", "dns: {forwarders: [9.9.9.9]}\n", []string{"9.9.9.9"}},
+		{"bad forwarder by name", "dns: {forwarders: ['dns.example:53']}\n", []string{"dns.example:53"}},
+		{"bad forwarder port", "dns: {forwarders: ['9.9.9.9:0']}\n", []string{"dns.forwarders[0]", "9.9.9.9:0"}},
+		{"bad forwarder everywhere", "dns: {forwarders: ['0.0.0.0:53', '255.255.255.255:53']}\n", []string{"dns.forwarders[0]", "dns.forwarders[1]"}},
+		{"bad forwarder twice", "dns: {forwarders: ['9.9.9.9:53', '9.9.9.9:53']}\n", []string{"dns.forwarders[1]", "listed twice"}},
+		{"bad number of forwarders", "dns: {forwarders: ['9.9.9.9:1', '9.9.9.9:2', '9.9.9.9:3', '9.9.9.9:4', '9.9.9.9:5', '9.9.9.9:6', '9.9.9.9:7']}\n",
+			[]string{"7 addresses, at most 6"}},
 		{"bad duration", "zone_budget: {grow_after: 1ms}\n", []string{"zone_budget.grow_after"}},
 		{"bad store without certificates", "store: {endpoints: ['https://a:2379']}\n", []string{"mutual TLS"}},
 		{"bad store in plain text", "store: {endpoints: ['http://a:2379'], ca: a, certificate: b, key: c}\n", []string{"store.endpoints[0]"}},
@@ -118,7 +130,8 @@ func TestConfigIsRefused(t *testing.T) {
 }
 
 func TestConfigOverDefaults(t *testing.T) {
-	cfg, err := parseConfig([]byte("zones: [{region: eu-1, zone: eu-1b}]\nwireguard: {ports: 1000-1000}\nlog: {level: warn}\n"))
+	cfg, err := parseConfig([]byte("zones: [{region: eu-1, zone: eu-1b}]\nwireguard: {ports: 1000-1000}\nlog: {level: warn}\n" +
+		"dns: {suffix: vpc.example, forwarders: ['127.0.0.53:53', '[2620:fe::fe]:53']}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +142,9 @@ func TestConfigOverDefaults(t *testing.T) {
 	want.Zones = []zoneConfig{{Region: "eu-1", Zone: "eu-1b"}}
 	want.WireGuard.Ports = portRange{First: 1000, Last: 1000}
 	want.Log.Level = 4
+	want.DNS = dnsConfig{Suffix: "vpc.example", Forwarders: []nameServer{
+		{netip.MustParseAddrPort("127.0.0.53:53")}, {netip.MustParseAddrPort("[2620:fe::fe]:53")},
+	}}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got %+v, want %+v", cfg, want)
 	}

@@ -44,8 +44,9 @@ func newDaemon(cfg config, log *slog.Logger) (*daemon, error) {
 		GrowAfter:   cfg.ZoneBudget.GrowAfter,
 		ShrinkAfter: cfg.ZoneBudget.ShrinkAfter,
 		MTU:         cfg.WireGuard.MTU,
-		UAPIDir:     tunnel.DefaultUAPIDir,
-		Logger:      log.With("part", "gateway"),
+		DNSSuffix:   cfg.DNS.Suffix, Forwarders: cfg.DNS.forwarders(),
+		UAPIDir: tunnel.DefaultUAPIDir,
+		Logger:  log.With("part", "gateway"),
 	})
 	if err != nil {
 		return nil, err

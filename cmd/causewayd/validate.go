@@ -18,10 +18,17 @@ const (
 	maxMTU = 8940
 	// maxSocketPath is one less than sun_path of unix(7), which ends in a NUL.
 	maxSocketPath = 107
+	// maxSuffix leaves room for the longest name under it in the 253 characters of a domain name: two labels of 63 and
+	// their dots for the endpoint and its service, 20 for the region, and "vpce.".
+	maxSuffix = 100
+	// maxForwarders bounds how long a question without an answer is asked around for.
+	maxForwarders = 6
 )
 
 var (
 	zoneName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// dnsName is at least one label of RFC 1035 section 2.3.1, in lower case.
+	dnsName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
 	hostName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?$`)
 )
 
@@ -36,6 +43,7 @@ func (c *config) validate() error {
 	p.wireGuard(&c.WireGuard)
 	p.prefixes("underlay.allow", c.Underlay.Allow)
 	p.sources("underlay.sources", c.Underlay.Sources)
+	p.dns(&c.DNS)
 	p.prefixes("notifications.allow", c.Notifications.Allow)
 	p.duration("zone_budget.grow_after", c.ZoneBudget.GrowAfter)
 	p.duration("zone_budget.shrink_after", c.ZoneBudget.ShrinkAfter)
@@ -64,6 +72,30 @@ func (p *problems) sources(key string, addrs []netip.Addr) {
 		seen[a] = true
 	}
 }
+
+// dns checks what the resolvers of VPCs go by. Loopback addresses are fine: the operator's own resolver may be there.
+func (p *problems) dns(c *dnsConfig) {
+	if len(c.Suffix) > maxSuffix || !dnsName.MatchString(c.Suffix) {
+		p.add("dns.suffix", "%q is no lower-case domain name of at most %d characters without a final dot", c.Suffix, maxSuffix)
+	}
+	if len(c.Forwarders) > maxForwarders {
+		p.add("dns.forwarders", "%d addresses, at most %d", len(c.Forwarders), maxForwarders)
+	}
+	seen := map[nameServer]bool{}
+	for i, f := range c.Forwarders {
+		key := fmt.Sprintf("dns.forwarders[%d]", i)
+		if a := f.Addr(); f.Port() == 0 || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a == broadcast {
+			p.add(key, "%v is no address and port of a name server", f)
+		}
+		if seen[f] {
+			p.add(key, "%v is listed twice", f)
+		}
+		seen[f] = true
+	}
+}
+
+// broadcast is the limited broadcast address (RFC 919).
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func (p *problems) zones(zones []zoneConfig) {
 	seen := map[string]bool{}
