@@ -45,6 +45,7 @@ func TestAdmit(t *testing.T) {
 			{Address: addr("10.0.1.5"), Tunnels: true, Services: []Service{{443, always(true)}, {80, always(false)}}},
 			{Address: addr("10.0.1.6"), Services: []Service{{443, always(true)}}},
 		},
+		Resolvers: []Resolver{{Address: addr("10.0.0.2")}, {Address: addr("10.0.1.53"), Tunnels: true}},
 	})
 	if err := d.AddAddress(addr("10.0.1.9")); err != nil { // a load balancer node: the stack's own, exposed to nobody
 		t.Fatal(err)
@@ -72,6 +73,17 @@ func TestAdmit(t *testing.T) {
 		{"bad listener", app, "10.0.0.5:1000", "10.0.1.5:22", link.ProtocolTCP, link.Reset(link.ReasonNoListener)},
 		{"bad target", app, "10.0.0.5:1000", "10.0.1.5:80", link.ProtocolTCP, link.Reset(link.ReasonNoHealthyTarget)},
 		{"bad limit", app, "10.0.0.66:1000", "10.0.1.5:443", link.ProtocolTCP, link.Drop(link.ReasonConnectionLimit)},
+		{"OK question", app, "10.0.0.5:1000", "10.0.0.2:53", link.ProtocolUDP, link.Accept()},
+		{"OK question over TCP", app, "10.0.0.5:1000", "10.0.0.2:53", link.ProtocolTCP, link.Accept()},
+		{"OK question at an inbound address", app, "10.0.0.5:1000", "10.0.1.53:53", link.ProtocolUDP, link.Accept()},
+		{"OK question of a site at an inbound address", site, "192.168.1.1:1000", "10.0.1.53:53", link.ProtocolUDP, link.Accept()},
+		{"OK question of a site over TCP", site, "192.168.1.1:1000", "10.0.1.53:53", link.ProtocolTCP, link.Accept()},
+		{"bad question of a site to the VPC's resolver", site, "192.168.1.1:1000", "10.0.0.2:53", link.ProtocolUDP, link.Drop(link.ReasonTunnelAccess)},
+		{"bad question of a site over TCP", site, "192.168.1.1:1000", "10.0.0.2:53", link.ProtocolTCP, link.Drop(link.ReasonTunnelAccess)},
+		{"bad port of the resolver", app, "10.0.0.5:1000", "10.0.0.2:54", link.ProtocolTCP, link.Reset(link.ReasonNoListener)},
+		{"bad port of the resolver over UDP", app, "10.0.0.5:53", "10.0.0.2:54", link.ProtocolUDP, link.Reset(link.ReasonNoListener)},
+		{"bad question at an exposure", app, "10.0.0.5:1000", "10.0.1.5:53", link.ProtocolUDP, link.Drop(link.ReasonNoListener)},
+		{"bad source is a resolver", site, "10.0.1.53:53", "10.0.1.5:443", link.ProtocolTCP, link.Drop(link.ReasonMartian)},
 		{"bad protocol", app, "10.0.0.5:1000", "10.0.1.5:443", link.ProtocolUDP, link.Drop(link.ReasonNoListener)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

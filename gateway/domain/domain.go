@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"causeway/tunnel/link"
@@ -84,7 +85,7 @@ const firstPort, lastPort = 1024, 65535
 func newStack(ep stack.LinkEndpoint) (*stack.Stack, error) {
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol}, // UDP is for DNS alone: see admit
 		HandleLocal:        false,
 	})
 	if err := configure(s, ep); err != nil {
@@ -174,7 +175,7 @@ func (d *Domain) RemoveAddress(a netip.Addr) error {
 // owns it. What reaches it is also decided by the Table. Connections start with a receive buffer of that many bytes, and
 // may grow it; 0 is 1 MiB. To shrink it later would drop what the consumer has been told to send.
 func (d *Domain) Listen(at netip.AddrPort, receiveBuffer int) (tcpip.Endpoint, *waiter.Queue, error) {
-	ep, wq, err := d.open()
+	ep, wq, err := d.open(tcp.ProtocolNumber)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen on %v: %w", at, err)
 	}
@@ -194,17 +195,17 @@ func (d *Domain) Listen(at netip.AddrPort, receiveBuffer int) (tcpip.Endpoint, *
 	return ep, wq, nil
 }
 
-// open makes an unbound TCP endpoint.
-func (d *Domain) open() (tcpip.Endpoint, *waiter.Queue, error) {
+// open makes an unbound endpoint.
+func (d *Domain) open(protocol tcpip.TransportProtocolNumber) (tcpip.Endpoint, *waiter.Queue, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return nil, nil, ErrClosed
 	}
 	wq := new(waiter.Queue)
-	ep, err := d.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, wq)
+	ep, err := d.stack.NewEndpoint(protocol, ipv4.ProtocolNumber, wq)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make tcp endpoint: %v", err)
+		return nil, nil, fmt.Errorf("make endpoint: %v", err)
 	}
 	return ep, wq, nil
 }

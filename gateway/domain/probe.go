@@ -9,6 +9,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -22,7 +23,7 @@ func (d *Domain) Probe(ctx context.Context, source netip.Addr, to netip.AddrPort
 	if !d.Holds(to.Addr()) {
 		return fmt.Errorf("connect to %v: %w", to, ErrNoPeer)
 	}
-	ep, wq, err := d.open()
+	ep, wq, err := d.open(tcp.ProtocolNumber)
 	if err != nil {
 		return fmt.Errorf("connect to %v: %w", to, err)
 	}

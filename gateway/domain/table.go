@@ -13,6 +13,7 @@ import (
 type Table struct {
 	Peers     []Peer
 	Exposures []Exposure
+	Resolvers []Resolver
 }
 
 // Peer is a WireGuard peer on one of the domain's ports.
@@ -36,6 +37,13 @@ type Exposure struct {
 	// Tunnels tells whether peers that are tunnels may.
 	Tunnels  bool
 	Services []Service
+}
+
+// Resolver is an address of the domain's DNS server: [DNSPort] is open there, over UDP and TCP.
+type Resolver struct {
+	Address netip.Addr
+	// Tunnels tells whether peers that are tunnels may ask. Attachments always may.
+	Tunnels bool
 }
 
 // Service is a port of an exposure.
@@ -62,6 +70,12 @@ func (d *Domain) Publish(t Table) (changedHands func(netip.Addr) bool) {
 
 // Holds reports whether some peer of the domain holds the address: a connection to it has somewhere to go.
 func (d *Domain) Holds(a netip.Addr) bool { return d.link.ActivePort(a) != nil }
+
+// Resolves reports whether the address is one of the domain's DNS server.
+func (d *Domain) Resolves(a netip.Addr) bool {
+	_, resolves := d.table.Load().resolvers[a]
+	return resolves
+}
 
 // Exposes reports whether the address is an exposure of the domain.
 func (d *Domain) Exposes(a netip.Addr) bool { return d.table.Load().exposures[a] != nil }
@@ -106,6 +120,14 @@ type compiled struct {
 	peers     map[*link.Port]*holders
 	holding   *holders
 	exposures map[netip.Addr]*exposure
+	// resolvers tell of each address of the DNS server whether tunnels may ask there.
+	resolvers map[netip.Addr]bool
+}
+
+// serves reports whether an address is one that peers are served at, and so none that they may send from.
+func (c *compiled) serves(a netip.Addr) bool {
+	_, resolves := c.resolvers[a]
+	return resolves || c.exposures[a] != nil
 }
 
 type exposure struct {
@@ -125,7 +147,10 @@ func newHolders() *holders { return &holders{byPrefix: map[uint64][]*Peer{}} }
 func compile(t Table) *compiled {
 	c := &compiled{
 		peers: map[*link.Port]*holders{}, holding: newHolders(),
-		exposures: make(map[netip.Addr]*exposure, len(t.Exposures)),
+		exposures: make(map[netip.Addr]*exposure, len(t.Exposures)), resolvers: make(map[netip.Addr]bool, len(t.Resolvers)),
+	}
+	for _, r := range t.Resolvers {
+		c.resolvers[r.Address] = r.Tunnels
 	}
 	for _, p := range t.Peers {
 		h := c.peers[p.Port]
