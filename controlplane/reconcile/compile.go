@@ -81,6 +81,7 @@ type compiler struct {
 type domain struct {
 	spec.Domain
 	prefix netip.Prefix
+	region string
 	// taken has the owner of each address in use.
 	taken map[netip.Addr]string
 	// own are the network interfaces of the VPC's endpoints.
@@ -100,7 +101,7 @@ type subnet struct {
 }
 
 type service struct {
-	name      string
+	name, uid string
 	balancers []string
 }
 
@@ -158,7 +159,8 @@ func (c *compiler) vpcs() {
 		if err != nil {
 			return err
 		}
-		d := &domain{prefix: prefix, taken: map[netip.Addr]string{}}
+		d := &domain{prefix: prefix, region: vpc.GetRegion(), taken: map[netip.Addr]string{}}
+		d.UID = vpc.GetUid()
 		d.Name, d.Prefixes = name, []netip.Prefix{prefix}
 		c.domains[name] = d
 		return nil

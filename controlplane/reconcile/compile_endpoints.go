@@ -32,7 +32,7 @@ func (c *compiler) endpoints() {
 			return err
 		}
 		e := spec.Endpoint{
-			Name: name, UID: m.GetUid(), Service: s.name, LoadBalancers: s.balancers,
+			Name: name, UID: m.GetUid(), Service: s.name, ServiceUID: s.uid, Region: d.region, LoadBalancers: s.balancers,
 			CrossZone: m.GetCrossZone(), Revocation: revocation, Bandwidth: bandwidth,
 		}
 		if err := c.interfaces(d, &e, m, uids); err != nil {
@@ -72,7 +72,7 @@ func (c *compiler) service(m *pb.Endpoint) (*service, error) {
 		return s, nil
 	}
 	if m.GetState() == pb.Endpoint_REJECTED {
-		return &service{name: text}, nil
+		return &service{name: text, uid: m.GetServiceUid()}, nil
 	}
 	return nil, fmt.Errorf("endpoint service %q is not in force", text)
 }

@@ -34,6 +34,8 @@ type Gateway struct {
 type Domain struct {
 	// Name is the resource name of the VPC: accounts/{account}/vpcs/{vpc}.
 	Name string `json:"name"`
+	// UID is what endpoint policies know the VPC by.
+	UID string `json:"uid,omitempty"`
 	// Prefixes are the VPC's own address ranges. Addresses of other domains may be equal.
 	Prefixes        []netip.Prefix   `json:"prefixes,omitempty"`
 	TunnelEndpoints []TunnelEndpoint `json:"tunnel_endpoints,omitempty"`
@@ -99,8 +101,11 @@ type Endpoint struct {
 	// Name is the resource name: accounts/{account}/vpcs/{vpc}/endpoints/{endpoint}.
 	Name string `json:"name"`
 	UID  string `json:"uid"`
-	// Service is the resource name of the endpoint service.
-	Service string `json:"service"`
+	// Service is the resource name of the endpoint service. ServiceUID and Region are what endpoint policies know
+	// it by.
+	Service    string `json:"service"`
+	ServiceUID string `json:"service_uid,omitempty"`
+	Region     string `json:"region,omitempty"`
 	// LoadBalancers are the names of the service's load balancers. An interface uses one that
 	// has a node in its zone, always the same.
 	LoadBalancers []string `json:"load_balancers,omitempty"`

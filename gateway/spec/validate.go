@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 )
 
 // The ranges a spec must keep; outside them it is refused whole.
@@ -25,6 +26,8 @@ const (
 	// MinBandwidthBPS and MaxBandwidthBPS bound a zone budget, in bits per second.
 	MinBandwidthBPS = 64_000
 	MaxBandwidthBPS = 100_000_000_000
+	// MaxPolicyCharacters bounds an endpoint policy. Whether it can be understood, the gateway sees.
+	MaxPolicyCharacters = 20480
 )
 
 // Validate reports the first thing that makes the spec impossible to apply, with the name of the
@@ -85,6 +88,9 @@ func (v *validation) endpoints(g *Gateway) error {
 		}
 		if err := v.inGroups(e.SecurityGroups); err != nil {
 			return fmt.Errorf("endpoint %q: %w", e.Name, err)
+		}
+		if n := utf8.RuneCountInString(e.Policy); n > MaxPolicyCharacters {
+			return fmt.Errorf("endpoint %q: policy of %d characters is longer than %d", e.Name, n, MaxPolicyCharacters)
 		}
 		for _, lb := range e.LoadBalancers {
 			if !v.balancers[lb] {
