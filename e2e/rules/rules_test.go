@@ -71,7 +71,7 @@ var forbidden = []struct{ from, to, why string }{
 }
 
 // standardOnly are the packages that import nothing but the standard library. filter also compiles the rules of a spec.
-var standardOnly = []string{"causeway/gateway/filter", "causeway/gateway/policy", "causeway/gateway/shape", "causeway/gateway/spec", "causeway/gateway/proxyproto"}
+var standardOnly = []string{"causeway/gateway/filter", "causeway/gateway/clienthello", "causeway/gateway/policy", "causeway/gateway/shape", "causeway/gateway/spec", "causeway/gateway/proxyproto"}
 
 // allowedBelow are the only packages of ours that the control plane may take from the data plane.
 var allowedBelow = []string{"causeway/gateway/spec", "causeway/gateway/policy"}
