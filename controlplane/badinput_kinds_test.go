@@ -196,6 +196,9 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 // categoryForm is of the categories of listings.
 var categoryForm = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
+// forwardedForm is of domains that may have a forward rule, top-level ones included.
+var forwardedForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$`)
+
 // textKind says what comes of strange text in a field.
 func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKind {
 	name := string(f.Name())
@@ -206,6 +209,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them
 	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
 		return maybe // the path is the receiver's
+	case name == "domain_name" && forwardedForm.MatchString(text):
+		return maybe
 	case name == "categories" && categoryForm.MatchString(text):
 		return maybe
 	case name == "principals" && text == "*" && m.name == "RemovePrincipals":

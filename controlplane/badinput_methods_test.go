@@ -36,7 +36,8 @@ var customNouns = map[protoreflect.Name]protoreflect.Name{
 	"RotateSecret":  "Notification",
 	"AddPrincipals": "EndpointService", "RemovePrincipals": "EndpointService", "ListConnections": "EndpointService",
 	"AcceptConnections": "EndpointService", "RejectConnections": "EndpointService",
-	"ListSubscribers": "EndpointService", "ApproveSubscribers": "EndpointService", "RejectSubscribers": "EndpointService",
+	"VerifyPrivateDnsName": "EndpointService",
+	"ListSubscribers":      "EndpointService", "ApproveSubscribers": "EndpointService", "RejectSubscribers": "EndpointService",
 }
 
 var verbs = regexp.MustCompile(`^[A-Z][a-z]+`)
@@ -159,7 +160,8 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 		"Attachment":      &pb.Attachment{DisplayName: name, PublicKey: newKey(w.t)},
 		"CustomerGateway": &pb.CustomerGateway{DisplayName: name, PublicKey: newKey(w.t)},
 		"Peering": &pb.Peering{DisplayName: name, Vpc: prod, PeerVpc: "accounts/beta/vpcs/fresh",
-			TunnelAccess: pb.Peering_ALLOWED, PeerTunnelAccess: pb.Peering_ALLOWED},
+			TunnelAccess: pb.Peering_ALLOWED, PeerTunnelAccess: pb.Peering_ALLOWED,
+			DnsResolution: pb.Peering_ALLOWED, PeerDnsResolution: pb.Peering_DENIED},
 		"VpnConnection": &pb.VpnConnection{DisplayName: name, Vpc: prod, CustomerGateway: "accounts/alpha/customerGateways/free",
 			StaticRoutes: []string{"192.168.50.0/24", "192.168.51.0/24"}},
 		"TargetGroup": &pb.TargetGroup{DisplayName: name, Vpc: prod, Port: 8080, FailOpen: new(true), HealthCheck: &pb.HealthCheck{
@@ -171,13 +173,17 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 			IdleTimeout: durationpb.New(60e9), Certificates: []string{"accounts/alpha/certificates/main"},
 			MinimumTlsVersion: pb.Listener_TLS_1_3, AlpnProtocols: []string{"h2", "http/1.1"}},
 		"EndpointService": &pb.EndpointService{DisplayName: name, LoadBalancers: []string{"accounts/alpha/loadBalancers/free"},
-			AcceptanceRequired: new(true), Offering: pb.EndpointService_MARKETPLACE, Listing: described()},
+			AcceptanceRequired: new(true), Offering: pb.EndpointService_MARKETPLACE, Listing: described(), PrivateDnsName: "*.fresh.example.com"},
 		"Subscription": &pb.Subscription{DisplayName: name, ServiceName: "accounts/beta/endpointServices/listed-2"},
 		"Notification": &pb.Notification{DisplayName: name, Url: receiverURL, Events: []pb.Notification_Event{pb.Notification_CONNECT}},
 		"Endpoint": &pb.Endpoint{DisplayName: name, ServiceName: "accounts/alpha/endpointServices/main",
 			Subnets:              []string{prod + "/subnets/main", prod + "/subnets/b"},
 			SubnetConfigurations: []*pb.SubnetConfiguration{{Subnet: prod + "/subnets/b", IpAddress: "10.0.2.77"}},
-			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}, CrossZone: new(true)},
+			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}, CrossZone: new(true), PrivateDnsEnabled: new(false)},
+		"ResolverEndpoint": &pb.ResolverEndpoint{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"},
+			SubnetConfigurations: []*pb.SubnetConfiguration{{Subnet: prod + "/subnets/b", IpAddress: "10.0.2.78"}}},
+		"ResolverRule": &pb.ResolverRule{DisplayName: name, DomainName: "fresh.example.net",
+			TargetIps: []*pb.ResolverTarget{{IpAddress: "192.168.7.53", Port: new(int32(5353))}, {IpAddress: "192.168.7.54"}}},
 	}
 }
 

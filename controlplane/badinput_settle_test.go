@@ -72,11 +72,20 @@ func (w *world) settleService(account, vpc, id string, port int32, subnets ...st
 	lb := parent + "/loadBalancers/" + id
 	w.into(keep, &pb.CreateListenerRequest{Parent: lb, ListenerId: id, Listener: &pb.Listener{
 		Port: port, Protocol: pb.Listener_TCP, TargetGroup: parent + "/targetGroups/" + id}})
-	w.into(keep, &pb.CreateEndpointServiceRequest{Parent: parent, EndpointServiceId: id, EndpointService: &pb.EndpointService{LoadBalancers: []string{lb}}})
+	w.into(keep, &pb.CreateEndpointServiceRequest{Parent: parent, EndpointServiceId: id, EndpointService: &pb.EndpointService{
+		LoadBalancers: []string{lb}, PrivateDnsName: id + ".example.com"}})
 	w.into(keep, &pb.CreateEndpointRequest{Parent: parent + "/vpcs/" + vpc, EndpointId: id, Endpoint: &pb.Endpoint{
 		ServiceName: parent + "/endpointServices/" + id, Subnets: subnets[:1]}})
 	// After the endpoint, so that no event lies in the way of who looks at the store.
 	w.into(keep, &pb.CreateNotificationRequest{Parent: parent + "/endpointServices/" + id, NotificationId: id, Notification: &pb.Notification{Url: receiverURL}})
+}
+
+// settleResolver makes what sites ask in a VPC, and whom the VPC asks, of one id.
+func (w *world) settleResolver(account, vpc, id, subnet string) {
+	parent := "accounts/" + account + "/vpcs/" + vpc
+	w.into(w.kept(id), &pb.CreateResolverEndpointRequest{Parent: parent, ResolverEndpointId: id, ResolverEndpoint: &pb.ResolverEndpoint{Subnets: []string{subnet}}})
+	w.into(w.kept(id), &pb.CreateResolverRuleRequest{Parent: parent, ResolverRuleId: id, ResolverRule: &pb.ResolverRule{
+		DomainName: id + ".example.net", TargetIps: []*pb.ResolverTarget{{IpAddress: "192.168.7.53"}}}})
 }
 
 func (w *world) settleVpn(account, vpc, id, route string) {
@@ -93,10 +102,12 @@ func (w *world) settleAlpha() {
 	w.into(nil, &pb.CreateSubnetRequest{Parent: prod, SubnetId: "b", Subnet: &pb.Subnet{AvailabilityZone: "us-east-1b", CidrBlock: "10.0.2.0/24"}})
 	w.settleService(alpha, "prod", "main", 443, subnet, prod+"/subnets/b")
 	w.settleVpn(alpha, "prod", "main", "192.168.0.0/24")
+	w.settleResolver(alpha, "prod", "main", subnet)
 
 	// Of some kinds there is one more, since these are in use.
 	w.settleService(alpha, "prod", "spare", 444, subnet)
 	w.settleVpn(alpha, "prod", "spare", "192.168.1.0/24")
+	w.settleResolver(alpha, "prod", "spare", subnet)
 	w.into(w.spare, &pb.CreateAttachmentRequest{Parent: subnet, AttachmentId: "spare", Attachment: &pb.Attachment{PublicKey: newKey(w.t)}})
 	w.into(w.spare, &pb.CreateVpcRequest{Parent: parent, VpcId: "spare", Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: "10.60.0.0/16"}})
 	w.into(w.spare, &pb.CreateSubnetRequest{Parent: prod, SubnetId: "spare", Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: "10.0.3.0/24"}})
@@ -117,6 +128,7 @@ func (w *world) settleGhost() {
 	subnet := w.settleVpc(ghost, ghost, ghost, "10.0")
 	w.settleService(ghost, ghost, ghost, 443, subnet)
 	w.settleVpn(ghost, ghost, ghost, "192.168.0.0/24")
+	w.settleResolver(ghost, ghost, ghost, subnet)
 	w.into(w.theirs, &pb.CreateTokenRequest{Parent: "accounts/ghost", TokenId: ghost, Token: &pb.Token{Role: pb.Token_VIEWER}})
 	w.into(nil, &pb.CreateVpcRequest{Parent: "accounts/ghost", VpcId: "ghost-other", Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: "10.70.0.0/16"}})
 	w.into(w.theirs, &pb.CreatePeeringRequest{Parent: "accounts/ghost", PeeringId: ghost, Peering: &pb.Peering{

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -86,6 +87,14 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// noRecords is a DNS without TXT records.
+type noRecords struct{}
+
+// LookupTXT implements api.TXTResolver.
+func (noRecords) LookupTXT(_ context.Context, name string) ([]string, error) {
+	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
 // serve runs the server until the test ends. Its rate is out of the way.
@@ -93,7 +102,7 @@ func (w *world) serve(ctx context.Context) {
 	secrets, err := secret.OpenFile(w.path("secrets.key"))
 	must(w.t, err)
 	services, err := api.New(api.Config{
-		Store: w.store, Observer: w, Gateways: w, Secrets: secrets,
+		Store: w.store, Observer: w, Gateways: w, Secrets: secrets, TXT: noRecords{},
 		Zones: []api.Zone{{Region: "us-east-1", Name: "us-east-1a"}, {Region: "us-east-1", Name: "us-east-1b"}, {Region: "eu-west-1", Name: "eu-west-1a"}},
 		Now:   func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})

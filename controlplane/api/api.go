@@ -11,17 +11,20 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"causeway/controlplane/dnsname"
 	"causeway/controlplane/notify"
 	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
@@ -55,6 +58,10 @@ type Config struct {
 	Gateways GatewayStatus
 	// Secrets seals what nobody may read in the store. Required.
 	Secrets *secret.Box
+	// DNSSuffix ends the names of endpoints; empty is [dnsname.DefaultSuffix].
+	DNSSuffix string
+	// TXT looks for the records that prove the ownership of private DNS names; nil is the host's resolver.
+	TXT TXTResolver
 	// Receivers says which addresses the receivers of notifications may have; nil is public ones only.
 	Receivers *notify.Guard
 	// Now replaces time.Now if it is not nil.
@@ -78,6 +85,8 @@ type kernel struct {
 	random    io.Reader
 	validator protovalidate.Validator
 	turns     *turns
+	dnsSuffix string
+	txt       TXTResolver
 }
 
 // New makes the services.
@@ -103,6 +112,11 @@ func New(cfg Config) (*API, error) {
 		random:    cfg.Random,
 		validator: validator,
 		turns:     &turns{},
+		dnsSuffix: cmp.Or(cfg.DNSSuffix, dnsname.DefaultSuffix),
+		txt:       cfg.TXT,
+	}
+	if k.txt == nil {
+		k.txt = net.DefaultResolver
 	}
 	if k.now == nil {
 		k.now = time.Now

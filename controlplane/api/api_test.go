@@ -78,6 +78,8 @@ type lab struct {
 	a, b string
 	// ahead is how far the lab's clock is ahead of time.Now.
 	ahead atomic.Int64
+	// txt are the TXT records that there are.
+	txt txtRecords
 	// observe is called as the Observer if it is not nil.
 	observe func(proto.Message)
 }
@@ -94,7 +96,7 @@ func newLab(t *testing.T) *lab {
 	l := &lab{t: t, a: fmt.Sprintf("a%d", n), b: fmt.Sprintf("b%d", n)}
 	var err error
 	l.api, err = New(Config{
-		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets,
+		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets, TXT: &l.txt,
 		Now: func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) },
 	})
 	must(t, err)

@@ -20,6 +20,8 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		m.Secret = "" // what is stored there is its hash
 	case *pb.Certificate:
 		m.PrivateKey = "" // what is stored there is sealed
+	case *pb.Vpc:
+		m.DnsServer = resolverAddress(m.GetCidrBlock())
 	case *pb.Subnet:
 		return k.countAddresses(ctx, m)
 	case *pb.Notification:
@@ -33,6 +35,7 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 			m.State = pb.Endpoint_EXPIRED
 		}
 		m.StateMessage = whyOutOfUse(m.GetState())
+		k.nameEndpoint(m)
 		return k.markCrossZone(ctx, m)
 	case *pb.Subscription:
 		open, err := k.serviceExists(ctx, m)

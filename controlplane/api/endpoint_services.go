@@ -58,6 +58,9 @@ func prepareEndpointService(ctx context.Context, c *change, service *pb.Endpoint
 	if err != nil {
 		return err
 	}
+	if err := c.askProof(nil, service); err != nil {
+		return err
+	}
 	service.Region, service.ServiceName = region, servicePrefix+region+"."+uid
 	if service.GetOffering() == pb.EndpointService_PLATFORM {
 		service.ServiceName = service.GetPlatformServiceName()
@@ -85,6 +88,9 @@ func reviseEndpointService(ctx context.Context, c *change, before, after *pb.End
 	if own := after.GetRegion(); region != own {
 		c.wrong.Add(c.path("load_balancers"), "lie in region %s; the service stays in %s", region, own)
 		return errViolations
+	}
+	if err := c.askProof(before, after); err != nil {
+		return err
 	}
 	lost := slices.DeleteFunc(slices.Clone(before.GetAvailabilityZones()), func(zone string) bool {
 		return slices.Contains(after.GetAvailabilityZones(), zone)

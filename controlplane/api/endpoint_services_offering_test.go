@@ -232,7 +232,7 @@ func TestOfferingRules(t *testing.T) {
 		{"bad platform without name", true, func(s *pb.EndpointService) { s.PlatformServiceName = "" }, codes.InvalidArgument, "platform_service_name"},
 		{"bad platform name of others", true, func(s *pb.EndpointService) { s.PlatformServiceName = "com.causeway.vpce.x" }, codes.InvalidArgument, "platform_service_name"},
 		{"bad platform name", true, func(s *pb.EndpointService) { s.PlatformServiceName = "Com.x" }, codes.InvalidArgument, "platform_service_name"},
-		{"bad wildcard", true, func(s *pb.EndpointService) { s.PublicDnsNames = []string{"*.x.com"} }, codes.InvalidArgument, "public_dns_names[0]"},
+		{"bad wildcard", true, func(s *pb.EndpointService) { s.PublicDnsNames = []string{"x.*.com"} }, codes.InvalidArgument, "public_dns_names[0]"},
 		{"bad localhost", true, func(s *pb.EndpointService) { s.PublicDnsNames = []string{"a.com", "x.localhost"} }, codes.InvalidArgument, "public_dns_names[1]"},
 		{"bad local", true, func(s *pb.EndpointService) { s.PublicDnsNames = []string{"x.local"} }, codes.InvalidArgument, "public_dns_names[0]"},
 		{"bad top level", true, func(s *pb.EndpointService) { s.PublicDnsNames = []string{"com"} }, codes.InvalidArgument, "public_dns_names[0]"},
@@ -247,7 +247,7 @@ func TestOfferingRules(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			service := &pb.EndpointService{LoadBalancers: []string{z.full("loadBalancers/free")}, Offering: pb.EndpointService_PLATFORM,
-				PlatformServiceName: name, PublicDnsNames: []string{"kinesis.us-east-1.amazonaws.com"}}
+				PlatformServiceName: name, PublicDnsNames: []string{"kinesis.us-east-1.amazonaws.com", "*.data-kinesis.us-east-1.amazonaws.com"}}
 			tt.change(service)
 			ctx := z.ctx
 			if tt.operator {

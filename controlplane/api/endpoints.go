@@ -53,6 +53,9 @@ func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) erro
 	if err := c.interfaces(ctx, endpoint, nil, service); err != nil {
 		return err
 	}
+	if err := c.holdNames(ctx, nil, endpoint, service); err != nil {
+		return err
+	}
 	if endpoint.Uid, err = c.uidAhead(resource.Endpoints.Prefix); err != nil {
 		return err
 	}
@@ -78,13 +81,16 @@ func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRe
 		return nil, err
 	}
 	return update(ctx, s.kernel, resource.Endpoints, alteration[*pb.Endpoint]{
-		field: "endpoint", value: value, mask: req.GetUpdateMask(), prepare: reviseEndpoint,
+		field: "endpoint", value: value, mask: req.GetUpdateMask(),
+		prepare: func(ctx context.Context, c *change, before, after *pb.Endpoint) error {
+			return reviseEndpoint(ctx, c, before, after, asksForNames(value, req.GetUpdateMask()))
+		},
 	})
 }
 
-// reviseEndpoint gives added subnets interfaces; those of kept subnets stay as they are. An endpoint
-// whose account may no longer choose the service goes on being its.
-func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint) error {
+// reviseEndpoint gives added subnets interfaces; those of kept subnets stay as they are, and so do private DNS names
+// unless they are asked for. An endpoint whose account may no longer choose the service goes on being its.
+func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint, names bool) error {
 	if err := c.bound(ctx, before, after); err != nil {
 		return err
 	}
@@ -92,7 +98,10 @@ func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint) 
 	if err != nil {
 		return err
 	}
-	return c.interfaces(ctx, after, before, service)
+	if err := c.interfaces(ctx, after, before, service); err != nil || !names {
+		return err
+	}
+	return c.holdNames(ctx, before, after, service)
 }
 
 func (s *endpoints) DeleteEndpoint(ctx context.Context, req *pb.DeleteEndpointRequest) (*emptypb.Empty, error) {

@@ -25,10 +25,11 @@ func (c *change) interfaces(ctx context.Context, endpoint, before *pb.Endpoint, 
 	if err != nil {
 		return err
 	}
-	designated, err := c.designations(ctx, endpoint)
+	designated, err := c.designations(ctx, endpoint.GetSubnets(), endpoint.GetSubnetConfigurations())
 	if err != nil {
 		return err
 	}
+	endpoint.SubnetConfigurations = nil
 	targeted, err := c.targeted(ctx, vpc)
 	if err != nil {
 		return err
@@ -75,17 +76,16 @@ type designation struct {
 	addr  netip.Addr
 }
 
-// designations reads the addresses chosen for subnets, by the subnets' names. They are an input only
-// and are taken out of the endpoint.
-func (c *change) designations(ctx context.Context, endpoint *pb.Endpoint) (map[string]designation, error) {
+// designations reads the addresses chosen for some of the subnets, by the subnets' names.
+func (c *change) designations(ctx context.Context, subnets []string, configurations []*pb.SubnetConfiguration) (map[string]designation, error) {
 	chosen := make(map[string]designation)
-	for n, config := range endpoint.GetSubnetConfigurations() {
+	for n, config := range configurations {
 		field := c.path(fmt.Sprintf("subnet_configurations[%d]", n))
 		name, err := c.resolve(ctx, c.caller, resource.Subnets.Info, field+".subnet", config.GetSubnet(), false)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(endpoint.GetSubnets(), name) {
+		if !slices.Contains(subnets, name) {
 			c.wrong.Add(field+".subnet", "%s is not one of the endpoint's subnets", quote(config.GetSubnet()))
 			continue
 		}
@@ -99,7 +99,6 @@ func (c *change) designations(ctx context.Context, endpoint *pb.Endpoint) (map[s
 		}
 		chosen[name] = designation{field: field + ".ip_address", addr: addr}
 	}
-	endpoint.SubnetConfigurations = nil
 	return chosen, nil
 }
 

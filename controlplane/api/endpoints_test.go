@@ -33,6 +33,7 @@ func TestEndpointHasAnInterfaceInEachSubnet(t *testing.T) {
 				{Uid: enis[0].GetUid(), Subnet: s.full("vpcs/prod/subnets/b"), AvailabilityZone: "us-east-1b", IpAddress: fmt.Sprintf("10.0.2.%d", 4+n)},
 				{Uid: enis[1].GetUid(), Subnet: s.full("vpcs/prod/subnets/a"), AvailabilityZone: "us-east-1a", IpAddress: fmt.Sprintf("10.0.1.%d", 4+n)},
 			},
+			PrivateDnsEnabled: new(false), DnsEntries: endpoint.GetDnsEntries(), // see TestEndpointNames
 			State: pb.Endpoint_PENDING, Etag: endpoint.GetEtag(), CreateTime: endpoint.GetCreateTime(), UpdateTime: endpoint.GetUpdateTime(),
 		}
 		if !proto.Equal(endpoint, want) {

@@ -68,6 +68,10 @@ func taken(err error, kind *resource.Info, name string) error {
 		return apierr.InUse("port", kind.Word, name)
 	case resource.ClaimServiceName:
 		return apierr.InUse("service name", kind.Word, name)
+	case resource.ClaimPrivateName:
+		return nameHeld(name, claim.Key[strings.LastIndexByte(claim.Key, '/')+1:], claim.Owner)
+	case resource.ClaimForward:
+		return domainHeld(name, claim.Owner)
 	case resource.ClaimSubscription:
 		return apierr.Exists(kind.Word, claim.Owner)
 	case resource.ClaimPair:

@@ -26,6 +26,7 @@ func (a *API) registerServices(s grpc.ServiceRegistrar) {
 	pb.RegisterSubscriptionsServer(s, &subscriptions{kernel: a.kernel})
 	pb.RegisterNotificationsServer(s, &notifications{kernel: a.kernel})
 	pb.RegisterEndpointsServer(s, &endpoints{kernel: a.kernel})
+	pb.RegisterResolverServer(s, &resolver{kernel: a.kernel})
 }
 
 func (s *loadBalancers) GetLoadBalancer(ctx context.Context, req *pb.GetLoadBalancerRequest) (*pb.LoadBalancer, error) {

@@ -50,7 +50,7 @@ func preparePeering(ctx context.Context, c *change, p *pb.Peering) error {
 	if err := c.freePair(ctx, p.GetVpc(), p.GetPeerVpc()); err != nil {
 		return err
 	}
-	allowByDefault(p)
+	fillAccess(p)
 	p.State = pb.Peering_PENDING_ACCEPTANCE
 	p.ExpireTime = timestamppb.New(c.now.Add(peeringLife))
 	return nil
@@ -65,7 +65,7 @@ func (c *change) askPeer(ctx context.Context, p *pb.Peering, vpc *pb.Vpc) error 
 		return err
 	}
 	if !c.caller.owns(resource.Account(name)) {
-		if p.GetPeerTunnelAccess() == pb.Peering_DENIED {
+		if p.GetPeerTunnelAccess() == pb.Peering_DENIED || p.GetPeerDnsResolution() == pb.Peering_ALLOWED {
 			return apierr.PermissionDenied()
 		}
 		p.PeerVpc = name
@@ -117,7 +117,16 @@ func (c *change) mayPeer(vpc, peer *pb.Vpc) error {
 	return cidrOverlap(resource.Peerings.Info, name, a.String()+" of "+vpc.GetName(), peer.GetName(), b.String())
 }
 
-func allowByDefault(p *pb.Peering) {
+// fillAccess completes what a peering says of access: tunnels are let in unless they are denied, as the endpoints of a
+// peer are there to be used; names are not answered unless that is allowed, as in AWS:
+// https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-dns.html
+func fillAccess(p *pb.Peering) {
+	if p.GetDnsResolution() == pb.Peering_ACCESS_UNSPECIFIED {
+		p.DnsResolution = pb.Peering_DENIED
+	}
+	if p.GetPeerDnsResolution() == pb.Peering_ACCESS_UNSPECIFIED {
+		p.PeerDnsResolution = pb.Peering_DENIED
+	}
 	if p.GetTunnelAccess() == pb.Peering_ACCESS_UNSPECIFIED {
 		p.TunnelAccess = pb.Peering_ALLOWED
 	}
@@ -161,17 +170,20 @@ func expired(p *pb.Peering, now time.Time) bool {
 	return p.GetState() == pb.Peering_PENDING_ACCEPTANCE && !now.Before(p.GetExpireTime().AsTime())
 }
 
-// UpdatePeering lets each owner change what the other's tunnels may do in its own VPC.
+// UpdatePeering lets each owner change what the other's tunnels may do in its own VPC, and what it says to names.
 func (s *peerings) UpdatePeering(ctx context.Context, req *pb.UpdatePeeringRequest) (*pb.Peering, error) {
 	return update(ctx, s.kernel, resource.Peerings, alteration[*pb.Peering]{
 		field: "peering", value: req.GetPeering(), mask: req.GetUpdateMask(),
 		prepare: func(_ context.Context, c *change, before, after *pb.Peering) error {
-			allowByDefault(after)
+			fillAccess(before)
+			fillAccess(after)
 			requester := c.caller.owns(resource.Account(before.GetVpc()))
 			accepter := c.caller.owns(resource.Account(before.GetPeerVpc()))
 			if before.GetTunnelAccess() != after.GetTunnelAccess() && !requester ||
 				before.GetDisplayName() != after.GetDisplayName() && !requester ||
-				before.GetPeerTunnelAccess() != after.GetPeerTunnelAccess() && !accepter {
+				before.GetPeerTunnelAccess() != after.GetPeerTunnelAccess() && !accepter ||
+				before.GetDnsResolution() != after.GetDnsResolution() && !requester ||
+				before.GetPeerDnsResolution() != after.GetPeerDnsResolution() && !accepter {
 				return apierr.PermissionDenied()
 			}
 			return nil

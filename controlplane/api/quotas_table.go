@@ -61,6 +61,8 @@ var quotas = sorted([]*quota{
 	{id: quotaPeerings, standard: 50, maximum: 125, per: resource.Vpcs.Info, unit: "peerings per VPC", of: resource.Peerings.Info, tally: peeringsOfVpc{},
 		description: "Active peerings of the VPC, and those that wait for an answer where its owner has asked for them."},
 	{id: quotaPrincipals, standard: 1000, maximum: 4000, per: resource.EndpointServices.Info, unit: "principals per endpoint service"},
+	{id: "resolver-endpoints-per-vpc", standard: 4, per: resource.Vpcs.Info, unit: "resolver endpoints per VPC", of: resource.ResolverEndpoints.Info},
+	{id: "resolver-rules-per-vpc", standard: 100, per: resource.Vpcs.Info, unit: "resolver rules per VPC", of: resource.ResolverRules.Info},
 	{id: quotaStaticRoutes, standard: 100, maximum: 1000, per: resource.VpnConnections.Info, unit: "static routes per VPN connection"},
 	{id: "subnets-per-vpc", standard: 200, per: resource.Vpcs.Info, unit: "subnets per VPC", of: resource.Subnets.Info},
 	{id: "target-groups", standard: 3000, per: resource.Accounts.Info, unit: "target groups", of: resource.TargetGroups.Info},

@@ -116,6 +116,14 @@ var quotaCases = map[string]quotaCase{
 		_, err := s.svc.AddPrincipals(s.ctx, &pb.AddPrincipalsRequest{Name: "endpointServices/orders", Principals: []string{"accounts/" + id(n)}})
 		return err
 	}},
+	"resolver-endpoints-per-vpc": {standard: 4, scope: "vpcs/prod", add: func(s *shop, n int) error {
+		_, err := s.inbound(id(n), "a")
+		return err
+	}},
+	"resolver-rules-per-vpc": {standard: 100, scope: "vpcs/prod", add: func(s *shop, n int) error {
+		_, err := s.forward(id(n), id(n)+".example.net", server("192.168.7.53"))
+		return err
+	}},
 	"static-routes-per-vpn-connection": {standard: 100, scope: "vpnConnections/office", have: 1, prepare: func(s *shop) {
 		_, err := s.vpns().CreateCustomerGateway(s.ctx, &pb.CreateCustomerGatewayRequest{
 			CustomerGatewayId: "office", CustomerGateway: &pb.CustomerGateway{PublicKey: newKey()}})

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -52,7 +53,8 @@ func TestCreateVpcRules(t *testing.T) {
 			must(t, err)
 			want := &pb.Vpc{
 				Name: "accounts/" + l.a + "/vpcs/" + tc.id, Region: tc.region, CidrBlock: tc.cidr, State: pb.Vpc_PENDING,
-				Uid: vpc.GetUid(), Etag: vpc.GetEtag(), CreateTime: vpc.GetCreateTime(), UpdateTime: vpc.GetUpdateTime(),
+				DnsServer: strings.NewReplacer(".0/16", ".2", ".16/28", ".18").Replace(tc.cidr),
+				Uid:       vpc.GetUid(), Etag: vpc.GetEtag(), CreateTime: vpc.GetCreateTime(), UpdateTime: vpc.GetUpdateTime(),
 			}
 			if !proto.Equal(vpc, want) {
 				t.Errorf("created %v, want %v", vpc, want)

@@ -73,6 +73,14 @@ func InUse(what, kind, name string) error {
 	return withDetail(st, resourceInfo(kind, name, what+" in use"))
 }
 
+// Held is [InUse] where the caller sees the resource that holds what must be unique. The format gives what that is and
+// whose, after "is".
+func Held(what, kind, name, format string, args ...any) error {
+	st := newStatus(codes.AlreadyExists, reason(what)+"_IN_USE",
+		fmt.Sprintf("%s %q: its %s is %s", kind, name, what, fmt.Sprintf(format, args...)), named(kind, name))
+	return withDetail(st, resourceInfo(kind, name, what+" in use"))
+}
+
 // Precondition says that a request conflicts with other state: FAILED_PRECONDITION with the given
 // reason and a PreconditionFailure whose subject is the resource's name. The format gives what
 // follows the resource: "is not pending acceptance".

@@ -15,6 +15,8 @@ import (
 type options struct {
 	zones []Zone
 	ports PortRange
+	// dnsSuffix ends the names of endpoints.
+	dnsSuffix string
 	// secrets opens the private keys of certificates.
 	secrets Opener
 }
@@ -33,6 +35,8 @@ type result struct {
 	objects map[string]string
 	// peers tells where the WireGuard peers in the spec connect to, by name.
 	peers map[string]place
+	// names are those that are answered in the domains.
+	names map[nameIn]spec.DNSName
 	// missing are the tunnel endpoints that dependents wait for; they are not in the spec yet.
 	missing []allocation
 	// unused are stored tunnel endpoints that are not in the spec and nothing waits for.
@@ -45,6 +49,8 @@ type result struct {
 type place struct {
 	tunnelEndpoint string // uid; "" while it is missing
 	routes         []netip.Prefix
+	// dnsServer is what an attachment may ask; "" for tunnels.
+	dnsServer string
 }
 
 // allocation is a tunnel endpoint to be stored.
@@ -68,6 +74,10 @@ type compiler struct {
 	opts   options
 	served map[string]bool // zones
 	out    result
+	// regions has the region of each zone.
+	regions map[string]string
+	// interfaceUIDs are those of all network interfaces so far.
+	interfaceUIDs map[string]bool
 
 	domains   map[string]*domain
 	subnets   map[string]subnet
@@ -88,11 +98,15 @@ type domain struct {
 	own []spec.NetworkInterface
 	// peers are the domains whose exposures are shown here.
 	peers []peerDomain
+	// named are the VPC's endpoints with their DNS names.
+	named []namedEndpoint
 }
 
 type peerDomain struct {
-	prefix  netip.Prefix
+	*domain
 	tunnels bool
+	// names says whether both sides have private DNS names answered across.
+	names bool
 }
 
 type subnet struct {
@@ -103,24 +117,26 @@ type subnet struct {
 type service struct {
 	name, uid string
 	balancers []string
+	// names are its own DNS names.
+	names []string
 }
 
 // compile makes a spec of everything that can be served. It is deterministic and never fails.
 func compile(in input, opts options) result {
 	c := &compiler{
 		in: in, opts: opts,
-		served:    map[string]bool{},
+		served: map[string]bool{}, regions: map[string]string{}, interfaceUIDs: map[string]bool{},
 		domains:   map[string]*domain{},
 		subnets:   map[string]subnet{},
 		groups:    map[string]string{},
 		balancers: map[string]bool{},
 		services:  map[string]*service{},
 		slots:     map[slot]*device{},
-		out:       result{objects: map[string]string{}, peers: map[string]place{}},
+		out:       result{objects: map[string]string{}, peers: map[string]place{}, names: map[nameIn]spec.DNSName{}},
 	}
 	c.out.revision, c.out.spec.Revision = in.revision, in.revision
 	for _, zone := range opts.zones {
-		c.served[zone.Name] = true
+		c.served[zone.Name], c.regions[zone.Name] = true, zone.Region
 		c.out.spec.Zones = append(c.out.spec.Zones, zone.Name)
 	}
 	slices.Sort(c.out.spec.Zones)
@@ -131,8 +147,11 @@ func compile(in input, opts options) result {
 	c.endpointServices()
 	c.endpoints()
 	c.peerings()
+	c.names()
+	c.resolverEndpoints()
 	c.attachments()
 	c.vpnConnections()
+	c.resolverRules()
 	c.tunnelEndpoints()
 	c.assemble()
 	c.deletions()
@@ -162,6 +181,7 @@ func (c *compiler) vpcs() {
 		d := &domain{prefix: prefix, region: vpc.GetRegion(), taken: map[netip.Addr]string{}}
 		d.UID = vpc.GetUid()
 		d.Name, d.Prefixes = name, []netip.Prefix{prefix}
+		d.resolver()
 		c.domains[name] = d
 		return nil
 	})

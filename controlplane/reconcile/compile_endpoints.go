@@ -13,7 +13,6 @@ import (
 )
 
 func (c *compiler) endpoints() {
-	uids := map[string]bool{}
 	each(c, c.in.endpoints, func(name string, m *pb.Endpoint) error {
 		revocation, served, err := revocation(m)
 		if !served || err != nil {
@@ -35,10 +34,13 @@ func (c *compiler) endpoints() {
 			Name: name, UID: m.GetUid(), Service: s.name, ServiceUID: s.uid, Region: d.region, LoadBalancers: s.balancers,
 			CrossZone: m.GetCrossZone(), Revocation: revocation, Bandwidth: bandwidth,
 		}
-		if err := c.interfaces(d, &e, m, uids); err != nil {
+		if err := c.interfaces(d, &e, m); err != nil {
 			return err
 		}
 		c.expose(d, e)
+		if revocation == nil {
+			c.named(d, &e, m, s)
+		}
 		return nil
 	})
 }
@@ -78,20 +80,19 @@ func (c *compiler) service(m *pb.Endpoint) (*service, error) {
 }
 
 // interfaces adds to an endpoint those of its network interfaces that are in zones of the gateway.
-// uids are those of all others.
-func (c *compiler) interfaces(d *domain, e *spec.Endpoint, m *pb.Endpoint, uids map[string]bool) error {
+func (c *compiler) interfaces(d *domain, e *spec.Endpoint, m *pb.Endpoint) error {
 	for _, ni := range m.GetNetworkInterfaces() {
 		if !c.served[ni.GetAvailabilityZone()] {
 			continue
 		}
-		if !validUID(ni.GetUid()) || uids[ni.GetUid()] {
+		if !validUID(ni.GetUid()) || c.interfaceUIDs[ni.GetUid()] {
 			return fmt.Errorf("network interface %q: uid is invalid or taken", ni.GetUid())
 		}
 		addr, err := d.takeOwn(ni.GetIpAddress(), e.Name)
 		if err != nil {
 			return fmt.Errorf("network interface %q: %w", ni.GetUid(), err)
 		}
-		uids[ni.GetUid()] = true
+		c.interfaceUIDs[ni.GetUid()] = true
 		e.Interfaces = append(e.Interfaces, spec.NetworkInterface{
 			UID: ni.GetUid(), Zone: ni.GetAvailabilityZone(), Address: addr,
 		})

@@ -37,8 +37,9 @@ func (c *compiler) peerings() {
 		if err := far.admits(near); err != nil {
 			return err
 		}
-		far.see(near, name, m.GetTunnelAccess() != pb.Peering_DENIED)
-		near.see(far, name, m.GetPeerTunnelAccess() != pb.Peering_DENIED)
+		names := m.GetDnsResolution() == pb.Peering_ALLOWED && m.GetPeerDnsResolution() == pb.Peering_ALLOWED
+		far.see(near, name, m.GetTunnelAccess() != pb.Peering_DENIED, names)
+		near.see(far, name, m.GetPeerTunnelAccess() != pb.Peering_DENIED, names)
 		return nil
 	})
 }
@@ -57,9 +58,9 @@ func (d *domain) admits(other *domain) error {
 	return nil
 }
 
-// see shows the other domain's own interfaces here.
-func (d *domain) see(other *domain, via string, tunnels bool) {
-	d.peers = append(d.peers, peerDomain{prefix: other.prefix, tunnels: tunnels})
+// see shows the other domain's own interfaces here, with their names.
+func (d *domain) see(other *domain, via string, tunnels, names bool) {
+	d.peers = append(d.peers, peerDomain{domain: other, tunnels: tunnels, names: names})
 	for _, ni := range other.own {
 		d.Exposures = append(d.Exposures, spec.Exposure{Interface: ni.UID, Via: via, Tunnels: tunnels})
 	}

@@ -78,7 +78,7 @@ func (c *compiler) attachments() {
 			return err
 		}
 		on.add(peer, name)
-		c.out.peers[name] = place{routes: d.routes(spec.Attachment)}
+		c.out.peers[name] = place{routes: d.routes(spec.Attachment), dnsServer: d.dnsServer()}
 		return nil
 	})
 }
@@ -250,6 +250,8 @@ func (c *compiler) deletions() {
 	doom(c, resource.Listeners, c.in.listeners)
 	doom(c, resource.LoadBalancers, c.in.loadBalancers)
 	doom(c, resource.TargetGroups, c.in.targetGroups)
+	doom(c, resource.ResolverRules, c.in.resolverRules)
+	doom(c, resource.ResolverEndpoints, c.in.resolverEndpoints)
 	doom(c, resource.VpnConnections, c.in.vpnConnections)
 	doom(c, resource.Peerings, c.in.peerings)
 	doom(c, resource.Attachments, c.in.attachments)

@@ -196,7 +196,7 @@ func (c *compiler) listeners() map[string][]spec.Listener {
 
 func (c *compiler) endpointServices() {
 	each(c, c.in.endpointServices, func(name string, m *pb.EndpointService) error {
-		s := &service{name: name, uid: m.GetUid()}
+		s := &service{name: name, uid: m.GetUid(), names: resource.ServiceNames(m)}
 		for _, lb := range m.GetLoadBalancers() {
 			if !c.balancers[lb] {
 				return fmt.Errorf("load balancer %q is not in force", lb)

@@ -27,6 +27,7 @@ func Collections() []store.AnyCollection {
 		resource.TargetGroups.Collection, resource.Targets, resource.LoadBalancers.Collection, resource.Listeners.Collection,
 		resource.Certificates.Collection,
 		resource.EndpointServices.Collection, resource.Endpoints.Collection, tunnelEndpoints,
+		resource.ResolverEndpoints.Collection, resource.ResolverRules.Collection,
 	}
 }
 
@@ -35,21 +36,23 @@ type list[T any] []store.Versioned[T]
 
 // input is all that a spec is compiled from, at one revision.
 type input struct {
-	revision         int64
-	vpcs             list[*pb.Vpc]
-	subnets          list[*pb.Subnet]
-	attachments      list[*pb.Attachment]
-	peerings         list[*pb.Peering]
-	customerGateways list[*pb.CustomerGateway]
-	vpnConnections   list[*pb.VpnConnection]
-	targetGroups     list[*pb.TargetGroup]
-	targets          list[*pb.RegisterTargetsRequest] // by the name of their group
-	loadBalancers    list[*pb.LoadBalancer]
-	listeners        list[*pb.Listener]
-	certificates     list[*pb.Certificate]
-	endpointServices list[*pb.EndpointService]
-	endpoints        list[*pb.Endpoint]
-	tunnelEndpoints  list[*pb.TunnelEndpoint]
+	revision          int64
+	vpcs              list[*pb.Vpc]
+	subnets           list[*pb.Subnet]
+	attachments       list[*pb.Attachment]
+	peerings          list[*pb.Peering]
+	customerGateways  list[*pb.CustomerGateway]
+	vpnConnections    list[*pb.VpnConnection]
+	targetGroups      list[*pb.TargetGroup]
+	targets           list[*pb.RegisterTargetsRequest] // by the name of their group
+	loadBalancers     list[*pb.LoadBalancer]
+	listeners         list[*pb.Listener]
+	certificates      list[*pb.Certificate]
+	endpointServices  list[*pb.EndpointService]
+	endpoints         list[*pb.Endpoint]
+	tunnelEndpoints   list[*pb.TunnelEndpoint]
+	resolverEndpoints list[*pb.ResolverEndpoint]
+	resolverRules     list[*pb.ResolverRule]
 	// ports are the claimed UDP ports of the gateway by their owner.
 	ports map[string]uint16
 }
@@ -57,22 +60,24 @@ type input struct {
 // read takes the input from a snapshot. Its messages are shared with the cache and not changed.
 func read(s *store.Snapshot) input {
 	return input{
-		revision:         s.Revision(),
-		vpcs:             all(s, resource.Vpcs.Collection),
-		subnets:          all(s, resource.Subnets.Collection),
-		attachments:      all(s, resource.Attachments.Collection),
-		peerings:         all(s, resource.Peerings.Collection),
-		customerGateways: all(s, resource.CustomerGateways.Collection),
-		vpnConnections:   all(s, resource.VpnConnections.Collection),
-		targetGroups:     all(s, resource.TargetGroups.Collection),
-		targets:          all(s, resource.Targets),
-		loadBalancers:    all(s, resource.LoadBalancers.Collection),
-		listeners:        all(s, resource.Listeners.Collection),
-		certificates:     all(s, resource.Certificates.Collection),
-		endpointServices: all(s, resource.EndpointServices.Collection),
-		endpoints:        all(s, resource.Endpoints.Collection),
-		tunnelEndpoints:  all(s, tunnelEndpoints),
-		ports:            portsByOwner(s.Claims(claimUDP, portClaimPrefix)),
+		revision:          s.Revision(),
+		vpcs:              all(s, resource.Vpcs.Collection),
+		subnets:           all(s, resource.Subnets.Collection),
+		attachments:       all(s, resource.Attachments.Collection),
+		peerings:          all(s, resource.Peerings.Collection),
+		customerGateways:  all(s, resource.CustomerGateways.Collection),
+		vpnConnections:    all(s, resource.VpnConnections.Collection),
+		targetGroups:      all(s, resource.TargetGroups.Collection),
+		targets:           all(s, resource.Targets),
+		loadBalancers:     all(s, resource.LoadBalancers.Collection),
+		listeners:         all(s, resource.Listeners.Collection),
+		certificates:      all(s, resource.Certificates.Collection),
+		endpointServices:  all(s, resource.EndpointServices.Collection),
+		endpoints:         all(s, resource.Endpoints.Collection),
+		tunnelEndpoints:   all(s, tunnelEndpoints),
+		resolverEndpoints: all(s, resource.ResolverEndpoints.Collection),
+		resolverRules:     all(s, resource.ResolverRules.Collection),
+		ports:             portsByOwner(s.Claims(claimUDP, portClaimPrefix)),
 	}
 }
 

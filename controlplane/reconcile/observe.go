@@ -49,6 +49,7 @@ func (r *Reconciler) Observe(_ context.Context, m proto.Message) {
 	case *pb.VpnConnection:
 		c = r.observeVpnConnection(m, c)
 	case *pb.Endpoint:
+		r.observeNames(m, c)
 		if c = r.observeEndpoint(m, c); decided(m.GetState()) {
 			return
 		}
@@ -164,7 +165,7 @@ func (r *Reconciler) gatewayFor(peer string, c condition) (*pb.WireGuardGateway,
 	if !te.Serving {
 		c = condition{state: stateFailed, message: te.Reason}
 	}
-	gateway := &pb.WireGuardGateway{Endpoint: te.Endpoint}
+	gateway := &pb.WireGuardGateway{Endpoint: te.Endpoint, DnsServer: at.dnsServer}
 	if te.PublicKey != (spec.Key{}) {
 		gateway.PublicKey = te.PublicKey.String()
 	}

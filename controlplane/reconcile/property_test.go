@@ -57,6 +57,7 @@ func randomWorld(r *rand.Rand) *world {
 			e := w.endpoint("vpcs/"+id+"/endpoints/e", service, "us-east-1a", net+".0.6")
 			e.State = pb.Endpoint_State(r.IntN(8))
 			e.CrossZone = new(r.IntN(2) == 0)
+			hold(service, e, []string{"same.example.com", "*.same.example.com", id + ".example.com"}[r.IntN(3)])
 			if r.IntN(2) == 0 {
 				e.AcceptTime = timestamppb.New(time.Unix(1, 0))
 			}
@@ -69,8 +70,13 @@ func randomWorld(r *rand.Rand) *world {
 		}
 	}
 	for p := range r.IntN(4) {
-		w.peering(fmt.Sprintf("p%d", p), fmt.Sprintf("v%d", r.IntN(vpcs)), fmt.Sprintf("v%d", r.IntN(vpcs)))
+		p := w.peering(fmt.Sprintf("p%d", p), fmt.Sprintf("v%d", r.IntN(vpcs)), fmt.Sprintf("v%d", r.IntN(vpcs)))
+		p.DnsResolution, p.PeerDnsResolution = pb.Peering_Access(r.IntN(3)), pb.Peering_Access(r.IntN(3))
 	}
+	in := w.inbound("in", "10.0.0.9")
+	rule := w.forward("rule", "example.net", "192.168.7.53", "10.0.0.2")
+	in.Name, rule.Name = account("vpcs/v0/resolverEndpoints/in"), account("vpcs/v0/resolverRules/rule")
+	w.resolverEndpoints[0].Name, w.resolverRules[0].Name = in.Name, rule.Name
 	if r.IntN(2) == 0 {
 		for _, a := range compile(w.input, testOptions).missing {
 			w.store(a)
@@ -95,6 +101,8 @@ func (w *world) harm(r *rand.Rand) {
 	collect(&messages, w.endpointServices)
 	collect(&messages, w.endpoints)
 	collect(&messages, w.tunnelEndpoints)
+	collect(&messages, w.resolverEndpoints)
+	collect(&messages, w.resolverRules)
 	mutate(r, messages[r.IntN(len(messages))].ProtoReflect())
 	for name := range w.ports {
 		if r.IntN(20) == 0 {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/controlplane/dnsname"
 	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
 	"causeway/gateway/spec"
@@ -50,8 +52,10 @@ type Config struct {
 	// Zones are those the gateway serves.
 	Zones []Zone
 	// Ports are the UDP ports that tunnel endpoints may be given. Those that have one keep it.
-	Ports  PortRange
-	Logger *slog.Logger
+	Ports PortRange
+	// DNSSuffix ends the names of endpoints; empty is [dnsname.DefaultSuffix].
+	DNSSuffix string
+	Logger    *slog.Logger
 	// Random replaces crypto/rand if it is not nil.
 	Random io.Reader
 	// Now replaces time.Now if it is not nil.
@@ -96,7 +100,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		cfg: cfg, log: cfg.Logger,
-		opts:      options{zones: cfg.Zones, ports: cfg.Ports, secrets: cfg.Secrets},
+		opts:      options{zones: cfg.Zones, ports: cfg.Ports, dnsSuffix: cmp.Or(cfg.DNSSuffix, dnsname.DefaultSuffix), secrets: cfg.Secrets},
 		converged: make(chan struct{}),
 	}
 	r.view.Store(&view{})

@@ -191,7 +191,7 @@ func TestReconcileLife(t *testing.T) {
 		return observed(r, resource.Attachments, attachment).GetState() == pb.Attachment_AVAILABLE
 	})
 	got := observed(r, resource.Attachments, attachment)
-	want := &pb.WireGuardGateway{Endpoint: "gw:1", PublicKey: spec.Key{1}.String(), AllowedIps: []string{"10.0.0.0/16"}}
+	want := &pb.WireGuardGateway{Endpoint: "gw:1", PublicKey: spec.Key{1}.String(), AllowedIps: []string{"10.0.0.0/16"}, DnsServer: "10.0.0.2"}
 	if !proto.Equal(got.GetGateway(), want) {
 		t.Errorf("gateway %v, want %v", got.GetGateway(), want)
 	}

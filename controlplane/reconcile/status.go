@@ -17,6 +17,7 @@ type statusIndex struct {
 	peers           map[string]*spec.PeerStatus           // by name
 	interfaces      map[string]*spec.InterfaceStatus      // by uid
 	groups          map[string]*spec.TargetGroupStatus    // by name
+	names           map[nameIn]*spec.NameStatus
 }
 
 // refresh reads the gateway's status for readers.
@@ -29,6 +30,7 @@ func (r *Reconciler) refresh() *statusIndex {
 		peers:           map[string]*spec.PeerStatus{},
 		interfaces:      make(map[string]*spec.InterfaceStatus, len(s.Interfaces)),
 		groups:          make(map[string]*spec.TargetGroupStatus, len(s.TargetGroups)),
+		names:           make(map[nameIn]*spec.NameStatus, len(s.Names)),
 	}
 	for i := range s.TunnelEndpoints {
 		te := &s.TunnelEndpoints[i]
@@ -42,6 +44,9 @@ func (r *Reconciler) refresh() *statusIndex {
 	}
 	for i := range s.TargetGroups {
 		index.groups[s.TargetGroups[i].Name] = &s.TargetGroups[i]
+	}
+	for i := range s.Names {
+		index.names[nameIn{s.Names[i].Domain, s.Names[i].Name}] = &s.Names[i]
 	}
 	r.status.Store(index)
 	return index

@@ -21,7 +21,7 @@ import (
 var testOptions = options{
 	zones:   []Zone{{"us-east-1", "us-east-1a"}, {"us-east-1", "us-east-1b"}},
 	ports:   PortRange{First: 51820, Last: 51829},
-	secrets: unsealed{},
+	secrets: unsealed{}, dnsSuffix: "causeway.internal",
 }
 
 // unsealed opens what was never sealed; a text "broken" does not open.
@@ -124,6 +124,24 @@ func (w *world) vpn(id, vpc string, routes []string, zones ...string) *pb.VpnCon
 		m.Tunnels = append(m.Tunnels, &pb.Tunnel{AvailabilityZone: zone, IpAddress: fmt.Sprintf("169.254.%d.2", i)})
 	}
 	return put(w, &w.vpnConnections, name, m)
+}
+
+// inbound makes a resolver endpoint in VPC prod.
+func (w *world) inbound(id, addr string) *pb.ResolverEndpoint {
+	name := account("vpcs/prod/resolverEndpoints/" + id)
+	return put(w, &w.resolverEndpoints, name, &pb.ResolverEndpoint{Name: name, Addresses: []*pb.ResolverAddress{
+		{Uid: testUID("eni", name), AvailabilityZone: "us-east-1a", IpAddress: addr},
+	}})
+}
+
+// forward makes a resolver rule in VPC prod.
+func (w *world) forward(id, domain string, servers ...string) *pb.ResolverRule {
+	name := account("vpcs/prod/resolverRules/" + id)
+	m := &pb.ResolverRule{Name: name, DomainName: domain}
+	for _, addr := range servers {
+		m.TargetIps = append(m.TargetIps, &pb.ResolverTarget{IpAddress: addr})
+	}
+	return put(w, &w.resolverRules, name, m)
 }
 
 // compile compiles twice, storing the tunnel endpoints that were missing in between.

@@ -42,6 +42,10 @@ const (
 	ClaimUse = "use"
 	// ClaimListing makes the services of the marketplace found: their public name.
 	ClaimListing = "listing"
+	// ClaimPrivateName is of the private DNS names that endpoints of a VPC hold: "<VPC's name>/<DNS name>".
+	ClaimPrivateName = "private-name"
+	// ClaimForward is of the domains that resolver rules of a VPC are for: "<VPC's name>/<domain>".
+	ClaimForward = "forward"
 	// ClaimSubscription is of the one subscription that an account may have to a service:
 	// "<service's uid>/<account>".
 	ClaimSubscription = "subscription"
@@ -90,6 +94,12 @@ func UseClaim(service, endpoint string, zones []string) Claim {
 	zones = slices.Compact(slices.Sorted(slices.Values(zones)))
 	return Claim{ClaimUse, service + "/" + endpoint + "/" + strings.Join(zones, ",")}
 }
+
+// PrivateNameClaim gives the claim of a private DNS name in a VPC.
+func PrivateNameClaim(vpc, name string) Claim { return Claim{ClaimPrivateName, vpc + "/" + name} }
+
+// ForwardClaim gives the claim of the domain of a resolver rule in a VPC.
+func ForwardClaim(vpc, domain string) Claim { return Claim{ClaimForward, vpc + "/" + domain} }
 
 // SubscriptionClaim gives the claim of an account's subscription to a service, given by its uid.
 func SubscriptionClaim(service, account string) Claim {

@@ -97,6 +97,17 @@ var (
 		references: fields{"subnets": Subnets.Info},
 		claims:     endpointClaims,
 	})
+	ResolverEndpoints = define(definition[*pb.ResolverEndpoint]{
+		word: "resolver endpoint", prefix: "rslvr-in", name: "accounts/*/vpcs/*/resolverEndpoints/*",
+		references: fields{"subnets": Subnets.Info},
+		claims:     resolverEndpointClaims,
+	})
+	ResolverRules = define(definition[*pb.ResolverRule]{
+		word: "resolver rule", prefix: "rslvr-rr", name: "accounts/*/vpcs/*/resolverRules/*",
+		claims: func(r *pb.ResolverRule) []Claim {
+			return []Claim{ForwardClaim(Parent(r.GetName()), r.GetDomainName())}
+		},
+	})
 )
 
 func attachmentClaims(a *pb.Attachment) []Claim {
@@ -161,9 +172,23 @@ func endpointClaims(e *pb.Endpoint) []Claim {
 			zones = append(zones, eni.GetAvailabilityZone())
 		}
 	}
+	// A name is free as soon as its endpoint is being deleted.
+	if !Deleting(e) {
+		for _, name := range PrivateNames(e) {
+			claims = append(claims, PrivateNameClaim(vpc, name))
+		}
+	}
 	switch e.GetState() {
 	case pb.Endpoint_PENDING, pb.Endpoint_PENDING_ACCEPTANCE:
 		claims = append(claims, UseClaim(e.GetServiceUid(), e.GetUid(), zones))
+	}
+	return claims
+}
+
+func resolverEndpointClaims(e *pb.ResolverEndpoint) []Claim {
+	claims := make([]Claim, 0, 2*len(e.GetAddresses()))
+	for _, a := range e.GetAddresses() {
+		claims = append(claims, Claim{ClaimUID, a.GetUid()}, AddressClaim(Parent(e.GetName()), a.GetIpAddress()))
 	}
 	return claims
 }

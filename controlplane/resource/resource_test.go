@@ -77,7 +77,7 @@ func TestKindsFitTheirMessages(t *testing.T) {
 	for _, m := range []proto.Message{
 		&pb.Account{}, &pb.Token{}, &pb.Vpc{}, &pb.Subnet{}, &pb.Attachment{}, &pb.Peering{}, &pb.CustomerGateway{},
 		&pb.VpnConnection{}, &pb.TargetGroup{}, &pb.LoadBalancer{}, &pb.Listener{}, &pb.EndpointService{}, &pb.Endpoint{}, &pb.Subscription{},
-		&pb.Notification{}, &pb.Certificate{},
+		&pb.Notification{}, &pb.Certificate{}, &pb.ResolverEndpoint{}, &pb.ResolverRule{},
 	} {
 		name := string(m.ProtoReflect().Descriptor().Name())
 		messages[strings.ToLower(name[:1])+name[1:]+"s"] = m

@@ -145,6 +145,63 @@ func (EndpointService_Offering) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{0, 1}
 }
 
+// How the proof stands.
+type PrivateDnsNameVerification_State int32
+
+const (
+	// Never returned.
+	PrivateDnsNameVerification_STATE_UNSPECIFIED PrivateDnsNameVerification_State = 0
+	// The record has not been looked for with success yet.
+	PrivateDnsNameVerification_PENDING_VERIFICATION PrivateDnsNameVerification_State = 1
+	// The record was there.
+	PrivateDnsNameVerification_VERIFIED PrivateDnsNameVerification_State = 2
+	// The record was not there when it was last looked for, or not any more.
+	PrivateDnsNameVerification_FAILED PrivateDnsNameVerification_State = 3
+)
+
+// Enum value maps for PrivateDnsNameVerification_State.
+var (
+	PrivateDnsNameVerification_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "PENDING_VERIFICATION",
+		2: "VERIFIED",
+		3: "FAILED",
+	}
+	PrivateDnsNameVerification_State_value = map[string]int32{
+		"STATE_UNSPECIFIED":    0,
+		"PENDING_VERIFICATION": 1,
+		"VERIFIED":             2,
+		"FAILED":               3,
+	}
+)
+
+func (x PrivateDnsNameVerification_State) Enum() *PrivateDnsNameVerification_State {
+	p := new(PrivateDnsNameVerification_State)
+	*p = x
+	return p
+}
+
+func (x PrivateDnsNameVerification_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PrivateDnsNameVerification_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_endpoint_services_proto_enumTypes[2].Descriptor()
+}
+
+func (PrivateDnsNameVerification_State) Type() protoreflect.EnumType {
+	return &file_causeway_v1_endpoint_services_proto_enumTypes[2]
+}
+
+func (x PrivateDnsNameVerification_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PrivateDnsNameVerification_State.Descriptor instead.
+func (PrivateDnsNameVerification_State) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1, 0}
+}
+
 // How they end.
 type Revocation_Mode int32
 
@@ -186,11 +243,11 @@ func (x Revocation_Mode) String() string {
 }
 
 func (Revocation_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_endpoint_services_proto_enumTypes[2].Descriptor()
+	return file_causeway_v1_endpoint_services_proto_enumTypes[3].Descriptor()
 }
 
 func (Revocation_Mode) Type() protoreflect.EnumType {
-	return &file_causeway_v1_endpoint_services_proto_enumTypes[2]
+	return &file_causeway_v1_endpoint_services_proto_enumTypes[3]
 }
 
 func (x Revocation_Mode) Number() protoreflect.EnumNumber {
@@ -199,7 +256,7 @@ func (x Revocation_Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Revocation_Mode.Descriptor instead.
 func (Revocation_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1, 0}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{2, 0}
 }
 
 // Load balancers offered to consumers: to the service's own account and to its principals.
@@ -243,9 +300,15 @@ type EndpointService struct {
 	// DNS names under which a PLATFORM service is known to its consumers, such as kinesis.us-east-1.amazonaws.com.
 	PublicDnsNames []string `protobuf:"bytes,17,rep,name=public_dns_names,json=publicDnsNames,proto3" json:"public_dns_names,omitempty"`
 	// What a MARKETPLACE service says of itself; every account sees it.
-	Listing       *EndpointService_Description `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Listing *EndpointService_Description `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
+	// DNS name under which consumers may reach the service through their endpoints, such as orders.example.com, or with
+	// `*.` in front for all names below. Lower case, at least two labels. Endpoints can use it once it is VERIFIED. For
+	// PRIVATE and MARKETPLACE services.
+	PrivateDnsName string `protobuf:"bytes,19,opt,name=private_dns_name,json=privateDnsName,proto3" json:"private_dns_name,omitempty"`
+	// How the ownership of private_dns_name is proven, and whether it is. Not set without a name.
+	PrivateDnsNameVerification *PrivateDnsNameVerification `protobuf:"bytes,20,opt,name=private_dns_name_verification,json=privateDnsNameVerification,proto3" json:"private_dns_name_verification,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
 }
 
 func (x *EndpointService) Reset() {
@@ -404,6 +467,111 @@ func (x *EndpointService) GetListing() *EndpointService_Description {
 	return nil
 }
 
+func (x *EndpointService) GetPrivateDnsName() string {
+	if x != nil {
+		return x.PrivateDnsName
+	}
+	return ""
+}
+
+func (x *EndpointService) GetPrivateDnsNameVerification() *PrivateDnsNameVerification {
+	if x != nil {
+		return x.PrivateDnsNameVerification
+	}
+	return nil
+}
+
+// A proof by a TXT record that a DNS domain is the provider's.
+type PrivateDnsNameVerification struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How the proof stands. What an endpoint has been given while it was VERIFIED stays.
+	State PrivateDnsNameVerification_State `protobuf:"varint,1,opt,name=state,proto3,enum=causeway.v1.PrivateDnsNameVerification_State" json:"state,omitempty"`
+	// The domain to prove. A record below one of its parent domains, down to two labels, is as good.
+	Domain string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Name of the TXT record. Where names with an underscore are not possible, the domain itself may have the record.
+	RecordName string `protobuf:"bytes,3,opt,name=record_name,json=recordName,proto3" json:"record_name,omitempty"`
+	// Value of the TXT record, to the letter.
+	RecordValue string `protobuf:"bytes,4,opt,name=record_value,json=recordValue,proto3" json:"record_value,omitempty"`
+	// When the record was last looked for; not set before the first time.
+	LastAttemptTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_attempt_time,json=lastAttemptTime,proto3" json:"last_attempt_time,omitempty"`
+	// What was found instead of the record, in words; empty when it was found.
+	StateMessage  string `protobuf:"bytes,6,opt,name=state_message,json=stateMessage,proto3" json:"state_message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrivateDnsNameVerification) Reset() {
+	*x = PrivateDnsNameVerification{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrivateDnsNameVerification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrivateDnsNameVerification) ProtoMessage() {}
+
+func (x *PrivateDnsNameVerification) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrivateDnsNameVerification.ProtoReflect.Descriptor instead.
+func (*PrivateDnsNameVerification) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PrivateDnsNameVerification) GetState() PrivateDnsNameVerification_State {
+	if x != nil {
+		return x.State
+	}
+	return PrivateDnsNameVerification_STATE_UNSPECIFIED
+}
+
+func (x *PrivateDnsNameVerification) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *PrivateDnsNameVerification) GetRecordName() string {
+	if x != nil {
+		return x.RecordName
+	}
+	return ""
+}
+
+func (x *PrivateDnsNameVerification) GetRecordValue() string {
+	if x != nil {
+		return x.RecordValue
+	}
+	return ""
+}
+
+func (x *PrivateDnsNameVerification) GetLastAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAttemptTime
+	}
+	return nil
+}
+
+func (x *PrivateDnsNameVerification) GetStateMessage() string {
+	if x != nil {
+		return x.StateMessage
+	}
+	return ""
+}
+
 // What becomes of the live connections of an endpoint that may no longer be used. New ones are refused at once.
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -417,7 +585,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +597,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[1]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +610,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{1}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Revocation) GetMode() Revocation_Mode {
@@ -484,7 +652,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +664,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[2]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +677,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{2}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Connection) GetEndpoint() string {
@@ -587,7 +755,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +767,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +780,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{3}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Listing) GetServiceName() string {
@@ -665,7 +833,7 @@ type Subscriber struct {
 
 func (x *Subscriber) Reset() {
 	*x = Subscriber{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +845,7 @@ func (x *Subscriber) String() string {
 func (*Subscriber) ProtoMessage() {}
 
 func (x *Subscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +858,7 @@ func (x *Subscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscriber.ProtoReflect.Descriptor instead.
 func (*Subscriber) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{4}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Subscriber) GetAccount() string {
@@ -725,7 +893,7 @@ type GetEndpointServiceRequest struct {
 
 func (x *GetEndpointServiceRequest) Reset() {
 	*x = GetEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +905,7 @@ func (x *GetEndpointServiceRequest) String() string {
 func (*GetEndpointServiceRequest) ProtoMessage() {}
 
 func (x *GetEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +918,7 @@ func (x *GetEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{5}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetEndpointServiceRequest) GetName() string {
@@ -775,7 +943,7 @@ type ListEndpointServicesRequest struct {
 
 func (x *ListEndpointServicesRequest) Reset() {
 	*x = ListEndpointServicesRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +955,7 @@ func (x *ListEndpointServicesRequest) String() string {
 func (*ListEndpointServicesRequest) ProtoMessage() {}
 
 func (x *ListEndpointServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +968,7 @@ func (x *ListEndpointServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointServicesRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{6}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListEndpointServicesRequest) GetParent() string {
@@ -837,7 +1005,7 @@ type ListEndpointServicesResponse struct {
 
 func (x *ListEndpointServicesResponse) Reset() {
 	*x = ListEndpointServicesResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1017,7 @@ func (x *ListEndpointServicesResponse) String() string {
 func (*ListEndpointServicesResponse) ProtoMessage() {}
 
 func (x *ListEndpointServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[7]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1030,7 @@ func (x *ListEndpointServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointServicesResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{7}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListEndpointServicesResponse) GetEndpointServices() []*EndpointService {
@@ -896,7 +1064,7 @@ type CreateEndpointServiceRequest struct {
 
 func (x *CreateEndpointServiceRequest) Reset() {
 	*x = CreateEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1076,7 @@ func (x *CreateEndpointServiceRequest) String() string {
 func (*CreateEndpointServiceRequest) ProtoMessage() {}
 
 func (x *CreateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[8]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1089,7 @@ func (x *CreateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*CreateEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{8}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateEndpointServiceRequest) GetParent() string {
@@ -965,7 +1133,7 @@ type UpdateEndpointServiceRequest struct {
 
 func (x *UpdateEndpointServiceRequest) Reset() {
 	*x = UpdateEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1145,7 @@ func (x *UpdateEndpointServiceRequest) String() string {
 func (*UpdateEndpointServiceRequest) ProtoMessage() {}
 
 func (x *UpdateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[9]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1158,7 @@ func (x *UpdateEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{9}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateEndpointServiceRequest) GetEndpointService() *EndpointService {
@@ -1024,7 +1192,7 @@ type DeleteEndpointServiceRequest struct {
 
 func (x *DeleteEndpointServiceRequest) Reset() {
 	*x = DeleteEndpointServiceRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1204,7 @@ func (x *DeleteEndpointServiceRequest) String() string {
 func (*DeleteEndpointServiceRequest) ProtoMessage() {}
 
 func (x *DeleteEndpointServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[10]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1217,7 @@ func (x *DeleteEndpointServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEndpointServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteEndpointServiceRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{10}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteEndpointServiceRequest) GetName() string {
@@ -1095,7 +1263,7 @@ type AddPrincipalsRequest struct {
 
 func (x *AddPrincipalsRequest) Reset() {
 	*x = AddPrincipalsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1275,7 @@ func (x *AddPrincipalsRequest) String() string {
 func (*AddPrincipalsRequest) ProtoMessage() {}
 
 func (x *AddPrincipalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[11]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1288,7 @@ func (x *AddPrincipalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddPrincipalsRequest.ProtoReflect.Descriptor instead.
 func (*AddPrincipalsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{11}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AddPrincipalsRequest) GetName() string {
@@ -1160,7 +1328,7 @@ type RemovePrincipalsRequest struct {
 
 func (x *RemovePrincipalsRequest) Reset() {
 	*x = RemovePrincipalsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1340,7 @@ func (x *RemovePrincipalsRequest) String() string {
 func (*RemovePrincipalsRequest) ProtoMessage() {}
 
 func (x *RemovePrincipalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[12]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1353,7 @@ func (x *RemovePrincipalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePrincipalsRequest.ProtoReflect.Descriptor instead.
 func (*RemovePrincipalsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{12}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemovePrincipalsRequest) GetName() string {
@@ -1224,7 +1392,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1404,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[13]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1417,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{13}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListConnectionsRequest) GetName() string {
@@ -1286,7 +1454,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1466,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[14]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1479,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{14}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListConnectionsResponse) GetConnections() []*Connection {
@@ -1341,7 +1509,7 @@ type AcceptConnectionsRequest struct {
 
 func (x *AcceptConnectionsRequest) Reset() {
 	*x = AcceptConnectionsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1521,7 @@ func (x *AcceptConnectionsRequest) String() string {
 func (*AcceptConnectionsRequest) ProtoMessage() {}
 
 func (x *AcceptConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[15]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1534,7 @@ func (x *AcceptConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*AcceptConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{15}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcceptConnectionsRequest) GetName() string {
@@ -1394,7 +1562,7 @@ type AcceptConnectionsResponse struct {
 
 func (x *AcceptConnectionsResponse) Reset() {
 	*x = AcceptConnectionsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1574,7 @@ func (x *AcceptConnectionsResponse) String() string {
 func (*AcceptConnectionsResponse) ProtoMessage() {}
 
 func (x *AcceptConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[16]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1587,7 @@ func (x *AcceptConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*AcceptConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{16}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AcceptConnectionsResponse) GetConnections() []*Connection {
@@ -1444,7 +1612,7 @@ type RejectConnectionsRequest struct {
 
 func (x *RejectConnectionsRequest) Reset() {
 	*x = RejectConnectionsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[17]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1624,7 @@ func (x *RejectConnectionsRequest) String() string {
 func (*RejectConnectionsRequest) ProtoMessage() {}
 
 func (x *RejectConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[17]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1637,7 @@ func (x *RejectConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*RejectConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{17}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RejectConnectionsRequest) GetName() string {
@@ -1504,7 +1672,7 @@ type RejectConnectionsResponse struct {
 
 func (x *RejectConnectionsResponse) Reset() {
 	*x = RejectConnectionsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[18]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1684,7 @@ func (x *RejectConnectionsResponse) String() string {
 func (*RejectConnectionsResponse) ProtoMessage() {}
 
 func (x *RejectConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[18]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1697,7 @@ func (x *RejectConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*RejectConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{18}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RejectConnectionsResponse) GetConnections() []*Connection {
@@ -1552,7 +1720,7 @@ type ListListingsRequest struct {
 
 func (x *ListListingsRequest) Reset() {
 	*x = ListListingsRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[19]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1732,7 @@ func (x *ListListingsRequest) String() string {
 func (*ListListingsRequest) ProtoMessage() {}
 
 func (x *ListListingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[19]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1745,7 @@ func (x *ListListingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListListingsRequest.ProtoReflect.Descriptor instead.
 func (*ListListingsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{19}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListListingsRequest) GetPageSize() int32 {
@@ -1607,7 +1775,7 @@ type ListListingsResponse struct {
 
 func (x *ListListingsResponse) Reset() {
 	*x = ListListingsResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[20]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1787,7 @@ func (x *ListListingsResponse) String() string {
 func (*ListListingsResponse) ProtoMessage() {}
 
 func (x *ListListingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[20]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1800,7 @@ func (x *ListListingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListListingsResponse.ProtoReflect.Descriptor instead.
 func (*ListListingsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{20}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListListingsResponse) GetListings() []*Listing {
@@ -1660,7 +1828,7 @@ type GetListingRequest struct {
 
 func (x *GetListingRequest) Reset() {
 	*x = GetListingRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[21]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1840,7 @@ func (x *GetListingRequest) String() string {
 func (*GetListingRequest) ProtoMessage() {}
 
 func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[21]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1853,7 @@ func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetListingRequest.ProtoReflect.Descriptor instead.
 func (*GetListingRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{21}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetListingRequest) GetName() string {
@@ -1710,7 +1878,7 @@ type ListSubscribersRequest struct {
 
 func (x *ListSubscribersRequest) Reset() {
 	*x = ListSubscribersRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[22]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1890,7 @@ func (x *ListSubscribersRequest) String() string {
 func (*ListSubscribersRequest) ProtoMessage() {}
 
 func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[22]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1903,7 @@ func (x *ListSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{22}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSubscribersRequest) GetName() string {
@@ -1772,7 +1940,7 @@ type ListSubscribersResponse struct {
 
 func (x *ListSubscribersResponse) Reset() {
 	*x = ListSubscribersResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[23]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1952,7 @@ func (x *ListSubscribersResponse) String() string {
 func (*ListSubscribersResponse) ProtoMessage() {}
 
 func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[23]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1965,7 @@ func (x *ListSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{23}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSubscribersResponse) GetSubscribers() []*Subscriber {
@@ -1827,7 +1995,7 @@ type ApproveSubscribersRequest struct {
 
 func (x *ApproveSubscribersRequest) Reset() {
 	*x = ApproveSubscribersRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[24]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2007,7 @@ func (x *ApproveSubscribersRequest) String() string {
 func (*ApproveSubscribersRequest) ProtoMessage() {}
 
 func (x *ApproveSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[24]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2020,7 @@ func (x *ApproveSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*ApproveSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{24}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApproveSubscribersRequest) GetName() string {
@@ -1880,7 +2048,7 @@ type ApproveSubscribersResponse struct {
 
 func (x *ApproveSubscribersResponse) Reset() {
 	*x = ApproveSubscribersResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[25]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2060,7 @@ func (x *ApproveSubscribersResponse) String() string {
 func (*ApproveSubscribersResponse) ProtoMessage() {}
 
 func (x *ApproveSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[25]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2073,7 @@ func (x *ApproveSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*ApproveSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{25}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApproveSubscribersResponse) GetSubscribers() []*Subscriber {
@@ -1931,7 +2099,7 @@ type RejectSubscribersRequest struct {
 
 func (x *RejectSubscribersRequest) Reset() {
 	*x = RejectSubscribersRequest{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[26]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2111,7 @@ func (x *RejectSubscribersRequest) String() string {
 func (*RejectSubscribersRequest) ProtoMessage() {}
 
 func (x *RejectSubscribersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[26]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2124,7 @@ func (x *RejectSubscribersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectSubscribersRequest.ProtoReflect.Descriptor instead.
 func (*RejectSubscribersRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{26}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RejectSubscribersRequest) GetName() string {
@@ -1991,7 +2159,7 @@ type RejectSubscribersResponse struct {
 
 func (x *RejectSubscribersResponse) Reset() {
 	*x = RejectSubscribersResponse{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[27]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2171,7 @@ func (x *RejectSubscribersResponse) String() string {
 func (*RejectSubscribersResponse) ProtoMessage() {}
 
 func (x *RejectSubscribersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[27]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2184,7 @@ func (x *RejectSubscribersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectSubscribersResponse.ProtoReflect.Descriptor instead.
 func (*RejectSubscribersResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{27}
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RejectSubscribersResponse) GetSubscribers() []*Subscriber {
@@ -2024,6 +2192,52 @@ func (x *RejectSubscribersResponse) GetSubscribers() []*Subscriber {
 		return x.Subscribers
 	}
 	return nil
+}
+
+// Names the endpoint service whose private DNS name to verify.
+type VerifyPrivateDnsNameRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name or uid.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyPrivateDnsNameRequest) Reset() {
+	*x = VerifyPrivateDnsNameRequest{}
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyPrivateDnsNameRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyPrivateDnsNameRequest) ProtoMessage() {}
+
+func (x *VerifyPrivateDnsNameRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyPrivateDnsNameRequest.ProtoReflect.Descriptor instead.
+func (*VerifyPrivateDnsNameRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoint_services_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *VerifyPrivateDnsNameRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // What a service of the marketplace says of itself.
@@ -2043,7 +2257,7 @@ type EndpointService_Description struct {
 
 func (x *EndpointService_Description) Reset() {
 	*x = EndpointService_Description{}
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[28]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2269,7 @@ func (x *EndpointService_Description) String() string {
 func (*EndpointService_Description) ProtoMessage() {}
 
 func (x *EndpointService_Description) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[28]
+	mi := &file_causeway_v1_endpoint_services_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2317,7 @@ var File_causeway_v1_endpoint_services_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\n" +
-	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/endpoints.proto\x1a\x1fcauseway/v1/subscriptions.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\v\n" +
+	"#causeway/v1/endpoint_services.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/endpoints.proto\x1a\x1fcauseway/v1/subscriptions.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\f\n" +
 	"\x0fEndpointService\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -2127,7 +2341,9 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\boffering\x18\x0f \x01(\x0e2%.causeway.v1.EndpointService.OfferingB\x0e\xe0A\x01\xe0A\x05\xbaH\x05\x82\x01\x02\x10\x01R\boffering\x12B\n" +
 	"\x15platform_service_name\x18\x10 \x01(\tB\x0e\xe0A\x01\xe0A\x05\xbaH\x05r\x03\x18\x80\x01R\x13platformServiceName\x12>\n" +
 	"\x10public_dns_names\x18\x11 \x03(\tB\x14\xe0A\x01\xbaH\x0e\x92\x01\v\x10\x10\x18\x01\"\x05r\x03\x18\xfd\x01R\x0epublicDnsNames\x12G\n" +
-	"\alisting\x18\x12 \x01(\v2(.causeway.v1.EndpointService.DescriptionB\x03\xe0A\x01R\alisting\x1a\xfa\x01\n" +
+	"\alisting\x18\x12 \x01(\v2(.causeway.v1.EndpointService.DescriptionB\x03\xe0A\x01R\alisting\x125\n" +
+	"\x10private_dns_name\x18\x13 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\xff\x01R\x0eprivateDnsName\x12o\n" +
+	"\x1dprivate_dns_name_verification\x18\x14 \x01(\v2'.causeway.v1.PrivateDnsNameVerificationB\x03\xe0A\x03R\x1aprivateDnsNameVerification\x1a\xfa\x01\n" +
 	"\vDescription\x121\n" +
 	"\x05title\x18\x01 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x13\x10\x01\x18\x80\x012\f^[^\\p{Cc}]*$R\x05title\x12-\n" +
 	"\vdescription\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80 R\vdescription\x12W\n" +
@@ -2149,7 +2365,21 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"\bPLATFORM\x10\x02\x12\x0f\n" +
 	"\vMARKETPLACE\x10\x03B\x0f\n" +
 	"\r_display_nameB\x16\n" +
-	"\x14_acceptance_required\"\xde\x01\n" +
+	"\x14_acceptance_required\"\x9c\x03\n" +
+	"\x1aPrivateDnsNameVerification\x12H\n" +
+	"\x05state\x18\x01 \x01(\x0e2-.causeway.v1.PrivateDnsNameVerification.StateB\x03\xe0A\x03R\x05state\x12\x1b\n" +
+	"\x06domain\x18\x02 \x01(\tB\x03\xe0A\x03R\x06domain\x12$\n" +
+	"\vrecord_name\x18\x03 \x01(\tB\x03\xe0A\x03R\n" +
+	"recordName\x12&\n" +
+	"\frecord_value\x18\x04 \x01(\tB\x03\xe0A\x03R\vrecordValue\x12K\n" +
+	"\x11last_attempt_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastAttemptTime\x12(\n" +
+	"\rstate_message\x18\x06 \x01(\tB\x03\xe0A\x03R\fstateMessage\"R\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14PENDING_VERIFICATION\x10\x01\x12\f\n" +
+	"\bVERIFIED\x10\x02\x12\n" +
+	"\n" +
+	"\x06FAILED\x10\x03\"\xde\x01\n" +
 	"\n" +
 	"Revocation\x12=\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1c.causeway.v1.Revocation.ModeB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12U\n" +
@@ -2282,7 +2512,9 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"revocation\x18\x03 \x01(\v2\x17.causeway.v1.RevocationB\x03\xe0A\x01R\n" +
 	"revocation\"[\n" +
 	"\x19RejectSubscribersResponse\x12>\n" +
-	"\vsubscribers\x18\x01 \x03(\v2\x17.causeway.v1.SubscriberB\x03\xe0A\x03R\vsubscribers2\xe7\v\n" +
+	"\vsubscribers\x18\x01 \x03(\v2\x17.causeway.v1.SubscriberB\x03\xe0A\x03R\vsubscribers\"A\n" +
+	"\x1bVerifyPrivateDnsNameRequest\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name2\xcd\f\n" +
 	"\x10EndpointServices\x12`\n" +
 	"\x12GetEndpointService\x12&.causeway.v1.GetEndpointServiceRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x01\x12q\n" +
 	"\x14ListEndpointServices\x12(.causeway.v1.ListEndpointServicesRequest\x1a).causeway.v1.ListEndpointServicesResponse\"\x04\x88\xb5\x18\x01\x12f\n" +
@@ -2299,7 +2531,8 @@ const file_causeway_v1_endpoint_services_proto_rawDesc = "" +
 	"GetListing\x12\x1e.causeway.v1.GetListingRequest\x1a\x14.causeway.v1.Listing\"\x04\x88\xb5\x18\x01\x12b\n" +
 	"\x0fListSubscribers\x12#.causeway.v1.ListSubscribersRequest\x1a$.causeway.v1.ListSubscribersResponse\"\x04\x88\xb5\x18\x01\x12k\n" +
 	"\x12ApproveSubscribers\x12&.causeway.v1.ApproveSubscribersRequest\x1a'.causeway.v1.ApproveSubscribersResponse\"\x04\x88\xb5\x18\x02\x12h\n" +
-	"\x11RejectSubscribers\x12%.causeway.v1.RejectSubscribersRequest\x1a&.causeway.v1.RejectSubscribersResponse\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\x11RejectSubscribers\x12%.causeway.v1.RejectSubscribersRequest\x1a&.causeway.v1.RejectSubscribersResponse\"\x04\x88\xb5\x18\x02\x12d\n" +
+	"\x14VerifyPrivateDnsName\x12(.causeway.v1.VerifyPrivateDnsNameRequest\x1a\x1c.causeway.v1.EndpointService\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_endpoint_services_proto_rawDescOnce sync.Once
@@ -2313,114 +2546,122 @@ func file_causeway_v1_endpoint_services_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_endpoint_services_proto_rawDescData
 }
 
-var file_causeway_v1_endpoint_services_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_causeway_v1_endpoint_services_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_causeway_v1_endpoint_services_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_causeway_v1_endpoint_services_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_causeway_v1_endpoint_services_proto_goTypes = []any{
-	(EndpointService_State)(0),           // 0: causeway.v1.EndpointService.State
-	(EndpointService_Offering)(0),        // 1: causeway.v1.EndpointService.Offering
-	(Revocation_Mode)(0),                 // 2: causeway.v1.Revocation.Mode
-	(*EndpointService)(nil),              // 3: causeway.v1.EndpointService
-	(*Revocation)(nil),                   // 4: causeway.v1.Revocation
-	(*Connection)(nil),                   // 5: causeway.v1.Connection
-	(*Listing)(nil),                      // 6: causeway.v1.Listing
-	(*Subscriber)(nil),                   // 7: causeway.v1.Subscriber
-	(*GetEndpointServiceRequest)(nil),    // 8: causeway.v1.GetEndpointServiceRequest
-	(*ListEndpointServicesRequest)(nil),  // 9: causeway.v1.ListEndpointServicesRequest
-	(*ListEndpointServicesResponse)(nil), // 10: causeway.v1.ListEndpointServicesResponse
-	(*CreateEndpointServiceRequest)(nil), // 11: causeway.v1.CreateEndpointServiceRequest
-	(*UpdateEndpointServiceRequest)(nil), // 12: causeway.v1.UpdateEndpointServiceRequest
-	(*DeleteEndpointServiceRequest)(nil), // 13: causeway.v1.DeleteEndpointServiceRequest
-	(*AddPrincipalsRequest)(nil),         // 14: causeway.v1.AddPrincipalsRequest
-	(*RemovePrincipalsRequest)(nil),      // 15: causeway.v1.RemovePrincipalsRequest
-	(*ListConnectionsRequest)(nil),       // 16: causeway.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),      // 17: causeway.v1.ListConnectionsResponse
-	(*AcceptConnectionsRequest)(nil),     // 18: causeway.v1.AcceptConnectionsRequest
-	(*AcceptConnectionsResponse)(nil),    // 19: causeway.v1.AcceptConnectionsResponse
-	(*RejectConnectionsRequest)(nil),     // 20: causeway.v1.RejectConnectionsRequest
-	(*RejectConnectionsResponse)(nil),    // 21: causeway.v1.RejectConnectionsResponse
-	(*ListListingsRequest)(nil),          // 22: causeway.v1.ListListingsRequest
-	(*ListListingsResponse)(nil),         // 23: causeway.v1.ListListingsResponse
-	(*GetListingRequest)(nil),            // 24: causeway.v1.GetListingRequest
-	(*ListSubscribersRequest)(nil),       // 25: causeway.v1.ListSubscribersRequest
-	(*ListSubscribersResponse)(nil),      // 26: causeway.v1.ListSubscribersResponse
-	(*ApproveSubscribersRequest)(nil),    // 27: causeway.v1.ApproveSubscribersRequest
-	(*ApproveSubscribersResponse)(nil),   // 28: causeway.v1.ApproveSubscribersResponse
-	(*RejectSubscribersRequest)(nil),     // 29: causeway.v1.RejectSubscribersRequest
-	(*RejectSubscribersResponse)(nil),    // 30: causeway.v1.RejectSubscribersResponse
-	(*EndpointService_Description)(nil),  // 31: causeway.v1.EndpointService.Description
-	(*timestamppb.Timestamp)(nil),        // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),          // 33: google.protobuf.Duration
-	(Endpoint_State)(0),                  // 34: causeway.v1.Endpoint.State
-	(Subscription_State)(0),              // 35: causeway.v1.Subscription.State
-	(*fieldmaskpb.FieldMask)(nil),        // 36: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),                // 37: google.protobuf.Empty
+	(EndpointService_State)(0),            // 0: causeway.v1.EndpointService.State
+	(EndpointService_Offering)(0),         // 1: causeway.v1.EndpointService.Offering
+	(PrivateDnsNameVerification_State)(0), // 2: causeway.v1.PrivateDnsNameVerification.State
+	(Revocation_Mode)(0),                  // 3: causeway.v1.Revocation.Mode
+	(*EndpointService)(nil),               // 4: causeway.v1.EndpointService
+	(*PrivateDnsNameVerification)(nil),    // 5: causeway.v1.PrivateDnsNameVerification
+	(*Revocation)(nil),                    // 6: causeway.v1.Revocation
+	(*Connection)(nil),                    // 7: causeway.v1.Connection
+	(*Listing)(nil),                       // 8: causeway.v1.Listing
+	(*Subscriber)(nil),                    // 9: causeway.v1.Subscriber
+	(*GetEndpointServiceRequest)(nil),     // 10: causeway.v1.GetEndpointServiceRequest
+	(*ListEndpointServicesRequest)(nil),   // 11: causeway.v1.ListEndpointServicesRequest
+	(*ListEndpointServicesResponse)(nil),  // 12: causeway.v1.ListEndpointServicesResponse
+	(*CreateEndpointServiceRequest)(nil),  // 13: causeway.v1.CreateEndpointServiceRequest
+	(*UpdateEndpointServiceRequest)(nil),  // 14: causeway.v1.UpdateEndpointServiceRequest
+	(*DeleteEndpointServiceRequest)(nil),  // 15: causeway.v1.DeleteEndpointServiceRequest
+	(*AddPrincipalsRequest)(nil),          // 16: causeway.v1.AddPrincipalsRequest
+	(*RemovePrincipalsRequest)(nil),       // 17: causeway.v1.RemovePrincipalsRequest
+	(*ListConnectionsRequest)(nil),        // 18: causeway.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),       // 19: causeway.v1.ListConnectionsResponse
+	(*AcceptConnectionsRequest)(nil),      // 20: causeway.v1.AcceptConnectionsRequest
+	(*AcceptConnectionsResponse)(nil),     // 21: causeway.v1.AcceptConnectionsResponse
+	(*RejectConnectionsRequest)(nil),      // 22: causeway.v1.RejectConnectionsRequest
+	(*RejectConnectionsResponse)(nil),     // 23: causeway.v1.RejectConnectionsResponse
+	(*ListListingsRequest)(nil),           // 24: causeway.v1.ListListingsRequest
+	(*ListListingsResponse)(nil),          // 25: causeway.v1.ListListingsResponse
+	(*GetListingRequest)(nil),             // 26: causeway.v1.GetListingRequest
+	(*ListSubscribersRequest)(nil),        // 27: causeway.v1.ListSubscribersRequest
+	(*ListSubscribersResponse)(nil),       // 28: causeway.v1.ListSubscribersResponse
+	(*ApproveSubscribersRequest)(nil),     // 29: causeway.v1.ApproveSubscribersRequest
+	(*ApproveSubscribersResponse)(nil),    // 30: causeway.v1.ApproveSubscribersResponse
+	(*RejectSubscribersRequest)(nil),      // 31: causeway.v1.RejectSubscribersRequest
+	(*RejectSubscribersResponse)(nil),     // 32: causeway.v1.RejectSubscribersResponse
+	(*VerifyPrivateDnsNameRequest)(nil),   // 33: causeway.v1.VerifyPrivateDnsNameRequest
+	(*EndpointService_Description)(nil),   // 34: causeway.v1.EndpointService.Description
+	(*timestamppb.Timestamp)(nil),         // 35: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),           // 36: google.protobuf.Duration
+	(Endpoint_State)(0),                   // 37: causeway.v1.Endpoint.State
+	(Subscription_State)(0),               // 38: causeway.v1.Subscription.State
+	(*fieldmaskpb.FieldMask)(nil),         // 39: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),                 // 40: google.protobuf.Empty
 }
 var file_causeway_v1_endpoint_services_proto_depIdxs = []int32{
 	0,  // 0: causeway.v1.EndpointService.state:type_name -> causeway.v1.EndpointService.State
-	32, // 1: causeway.v1.EndpointService.create_time:type_name -> google.protobuf.Timestamp
-	32, // 2: causeway.v1.EndpointService.update_time:type_name -> google.protobuf.Timestamp
+	35, // 1: causeway.v1.EndpointService.create_time:type_name -> google.protobuf.Timestamp
+	35, // 2: causeway.v1.EndpointService.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 3: causeway.v1.EndpointService.offering:type_name -> causeway.v1.EndpointService.Offering
-	31, // 4: causeway.v1.EndpointService.listing:type_name -> causeway.v1.EndpointService.Description
-	2,  // 5: causeway.v1.Revocation.mode:type_name -> causeway.v1.Revocation.Mode
-	33, // 6: causeway.v1.Revocation.drain_duration:type_name -> google.protobuf.Duration
-	34, // 7: causeway.v1.Connection.state:type_name -> causeway.v1.Endpoint.State
-	32, // 8: causeway.v1.Connection.create_time:type_name -> google.protobuf.Timestamp
-	32, // 9: causeway.v1.Connection.accept_time:type_name -> google.protobuf.Timestamp
-	32, // 10: causeway.v1.Connection.expire_time:type_name -> google.protobuf.Timestamp
-	32, // 11: causeway.v1.Connection.disconnect_time:type_name -> google.protobuf.Timestamp
-	31, // 12: causeway.v1.Listing.listing:type_name -> causeway.v1.EndpointService.Description
-	35, // 13: causeway.v1.Subscriber.state:type_name -> causeway.v1.Subscription.State
-	32, // 14: causeway.v1.Subscriber.create_time:type_name -> google.protobuf.Timestamp
-	3,  // 15: causeway.v1.ListEndpointServicesResponse.endpoint_services:type_name -> causeway.v1.EndpointService
-	3,  // 16: causeway.v1.CreateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
-	3,  // 17: causeway.v1.UpdateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
-	36, // 18: causeway.v1.UpdateEndpointServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 19: causeway.v1.DeleteEndpointServiceRequest.revocation:type_name -> causeway.v1.Revocation
-	4,  // 20: causeway.v1.RemovePrincipalsRequest.revocation:type_name -> causeway.v1.Revocation
-	5,  // 21: causeway.v1.ListConnectionsResponse.connections:type_name -> causeway.v1.Connection
-	5,  // 22: causeway.v1.AcceptConnectionsResponse.connections:type_name -> causeway.v1.Connection
-	4,  // 23: causeway.v1.RejectConnectionsRequest.revocation:type_name -> causeway.v1.Revocation
-	5,  // 24: causeway.v1.RejectConnectionsResponse.connections:type_name -> causeway.v1.Connection
-	6,  // 25: causeway.v1.ListListingsResponse.listings:type_name -> causeway.v1.Listing
-	7,  // 26: causeway.v1.ListSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
-	7,  // 27: causeway.v1.ApproveSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
-	4,  // 28: causeway.v1.RejectSubscribersRequest.revocation:type_name -> causeway.v1.Revocation
-	7,  // 29: causeway.v1.RejectSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
-	8,  // 30: causeway.v1.EndpointServices.GetEndpointService:input_type -> causeway.v1.GetEndpointServiceRequest
-	9,  // 31: causeway.v1.EndpointServices.ListEndpointServices:input_type -> causeway.v1.ListEndpointServicesRequest
-	11, // 32: causeway.v1.EndpointServices.CreateEndpointService:input_type -> causeway.v1.CreateEndpointServiceRequest
-	12, // 33: causeway.v1.EndpointServices.UpdateEndpointService:input_type -> causeway.v1.UpdateEndpointServiceRequest
-	13, // 34: causeway.v1.EndpointServices.DeleteEndpointService:input_type -> causeway.v1.DeleteEndpointServiceRequest
-	14, // 35: causeway.v1.EndpointServices.AddPrincipals:input_type -> causeway.v1.AddPrincipalsRequest
-	15, // 36: causeway.v1.EndpointServices.RemovePrincipals:input_type -> causeway.v1.RemovePrincipalsRequest
-	16, // 37: causeway.v1.EndpointServices.ListConnections:input_type -> causeway.v1.ListConnectionsRequest
-	18, // 38: causeway.v1.EndpointServices.AcceptConnections:input_type -> causeway.v1.AcceptConnectionsRequest
-	20, // 39: causeway.v1.EndpointServices.RejectConnections:input_type -> causeway.v1.RejectConnectionsRequest
-	22, // 40: causeway.v1.EndpointServices.ListListings:input_type -> causeway.v1.ListListingsRequest
-	24, // 41: causeway.v1.EndpointServices.GetListing:input_type -> causeway.v1.GetListingRequest
-	25, // 42: causeway.v1.EndpointServices.ListSubscribers:input_type -> causeway.v1.ListSubscribersRequest
-	27, // 43: causeway.v1.EndpointServices.ApproveSubscribers:input_type -> causeway.v1.ApproveSubscribersRequest
-	29, // 44: causeway.v1.EndpointServices.RejectSubscribers:input_type -> causeway.v1.RejectSubscribersRequest
-	3,  // 45: causeway.v1.EndpointServices.GetEndpointService:output_type -> causeway.v1.EndpointService
-	10, // 46: causeway.v1.EndpointServices.ListEndpointServices:output_type -> causeway.v1.ListEndpointServicesResponse
-	3,  // 47: causeway.v1.EndpointServices.CreateEndpointService:output_type -> causeway.v1.EndpointService
-	3,  // 48: causeway.v1.EndpointServices.UpdateEndpointService:output_type -> causeway.v1.EndpointService
-	37, // 49: causeway.v1.EndpointServices.DeleteEndpointService:output_type -> google.protobuf.Empty
-	3,  // 50: causeway.v1.EndpointServices.AddPrincipals:output_type -> causeway.v1.EndpointService
-	3,  // 51: causeway.v1.EndpointServices.RemovePrincipals:output_type -> causeway.v1.EndpointService
-	17, // 52: causeway.v1.EndpointServices.ListConnections:output_type -> causeway.v1.ListConnectionsResponse
-	19, // 53: causeway.v1.EndpointServices.AcceptConnections:output_type -> causeway.v1.AcceptConnectionsResponse
-	21, // 54: causeway.v1.EndpointServices.RejectConnections:output_type -> causeway.v1.RejectConnectionsResponse
-	23, // 55: causeway.v1.EndpointServices.ListListings:output_type -> causeway.v1.ListListingsResponse
-	6,  // 56: causeway.v1.EndpointServices.GetListing:output_type -> causeway.v1.Listing
-	26, // 57: causeway.v1.EndpointServices.ListSubscribers:output_type -> causeway.v1.ListSubscribersResponse
-	28, // 58: causeway.v1.EndpointServices.ApproveSubscribers:output_type -> causeway.v1.ApproveSubscribersResponse
-	30, // 59: causeway.v1.EndpointServices.RejectSubscribers:output_type -> causeway.v1.RejectSubscribersResponse
-	45, // [45:60] is the sub-list for method output_type
-	30, // [30:45] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	34, // 4: causeway.v1.EndpointService.listing:type_name -> causeway.v1.EndpointService.Description
+	5,  // 5: causeway.v1.EndpointService.private_dns_name_verification:type_name -> causeway.v1.PrivateDnsNameVerification
+	2,  // 6: causeway.v1.PrivateDnsNameVerification.state:type_name -> causeway.v1.PrivateDnsNameVerification.State
+	35, // 7: causeway.v1.PrivateDnsNameVerification.last_attempt_time:type_name -> google.protobuf.Timestamp
+	3,  // 8: causeway.v1.Revocation.mode:type_name -> causeway.v1.Revocation.Mode
+	36, // 9: causeway.v1.Revocation.drain_duration:type_name -> google.protobuf.Duration
+	37, // 10: causeway.v1.Connection.state:type_name -> causeway.v1.Endpoint.State
+	35, // 11: causeway.v1.Connection.create_time:type_name -> google.protobuf.Timestamp
+	35, // 12: causeway.v1.Connection.accept_time:type_name -> google.protobuf.Timestamp
+	35, // 13: causeway.v1.Connection.expire_time:type_name -> google.protobuf.Timestamp
+	35, // 14: causeway.v1.Connection.disconnect_time:type_name -> google.protobuf.Timestamp
+	34, // 15: causeway.v1.Listing.listing:type_name -> causeway.v1.EndpointService.Description
+	38, // 16: causeway.v1.Subscriber.state:type_name -> causeway.v1.Subscription.State
+	35, // 17: causeway.v1.Subscriber.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 18: causeway.v1.ListEndpointServicesResponse.endpoint_services:type_name -> causeway.v1.EndpointService
+	4,  // 19: causeway.v1.CreateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
+	4,  // 20: causeway.v1.UpdateEndpointServiceRequest.endpoint_service:type_name -> causeway.v1.EndpointService
+	39, // 21: causeway.v1.UpdateEndpointServiceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,  // 22: causeway.v1.DeleteEndpointServiceRequest.revocation:type_name -> causeway.v1.Revocation
+	6,  // 23: causeway.v1.RemovePrincipalsRequest.revocation:type_name -> causeway.v1.Revocation
+	7,  // 24: causeway.v1.ListConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	7,  // 25: causeway.v1.AcceptConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	6,  // 26: causeway.v1.RejectConnectionsRequest.revocation:type_name -> causeway.v1.Revocation
+	7,  // 27: causeway.v1.RejectConnectionsResponse.connections:type_name -> causeway.v1.Connection
+	8,  // 28: causeway.v1.ListListingsResponse.listings:type_name -> causeway.v1.Listing
+	9,  // 29: causeway.v1.ListSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
+	9,  // 30: causeway.v1.ApproveSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
+	6,  // 31: causeway.v1.RejectSubscribersRequest.revocation:type_name -> causeway.v1.Revocation
+	9,  // 32: causeway.v1.RejectSubscribersResponse.subscribers:type_name -> causeway.v1.Subscriber
+	10, // 33: causeway.v1.EndpointServices.GetEndpointService:input_type -> causeway.v1.GetEndpointServiceRequest
+	11, // 34: causeway.v1.EndpointServices.ListEndpointServices:input_type -> causeway.v1.ListEndpointServicesRequest
+	13, // 35: causeway.v1.EndpointServices.CreateEndpointService:input_type -> causeway.v1.CreateEndpointServiceRequest
+	14, // 36: causeway.v1.EndpointServices.UpdateEndpointService:input_type -> causeway.v1.UpdateEndpointServiceRequest
+	15, // 37: causeway.v1.EndpointServices.DeleteEndpointService:input_type -> causeway.v1.DeleteEndpointServiceRequest
+	16, // 38: causeway.v1.EndpointServices.AddPrincipals:input_type -> causeway.v1.AddPrincipalsRequest
+	17, // 39: causeway.v1.EndpointServices.RemovePrincipals:input_type -> causeway.v1.RemovePrincipalsRequest
+	18, // 40: causeway.v1.EndpointServices.ListConnections:input_type -> causeway.v1.ListConnectionsRequest
+	20, // 41: causeway.v1.EndpointServices.AcceptConnections:input_type -> causeway.v1.AcceptConnectionsRequest
+	22, // 42: causeway.v1.EndpointServices.RejectConnections:input_type -> causeway.v1.RejectConnectionsRequest
+	24, // 43: causeway.v1.EndpointServices.ListListings:input_type -> causeway.v1.ListListingsRequest
+	26, // 44: causeway.v1.EndpointServices.GetListing:input_type -> causeway.v1.GetListingRequest
+	27, // 45: causeway.v1.EndpointServices.ListSubscribers:input_type -> causeway.v1.ListSubscribersRequest
+	29, // 46: causeway.v1.EndpointServices.ApproveSubscribers:input_type -> causeway.v1.ApproveSubscribersRequest
+	31, // 47: causeway.v1.EndpointServices.RejectSubscribers:input_type -> causeway.v1.RejectSubscribersRequest
+	33, // 48: causeway.v1.EndpointServices.VerifyPrivateDnsName:input_type -> causeway.v1.VerifyPrivateDnsNameRequest
+	4,  // 49: causeway.v1.EndpointServices.GetEndpointService:output_type -> causeway.v1.EndpointService
+	12, // 50: causeway.v1.EndpointServices.ListEndpointServices:output_type -> causeway.v1.ListEndpointServicesResponse
+	4,  // 51: causeway.v1.EndpointServices.CreateEndpointService:output_type -> causeway.v1.EndpointService
+	4,  // 52: causeway.v1.EndpointServices.UpdateEndpointService:output_type -> causeway.v1.EndpointService
+	40, // 53: causeway.v1.EndpointServices.DeleteEndpointService:output_type -> google.protobuf.Empty
+	4,  // 54: causeway.v1.EndpointServices.AddPrincipals:output_type -> causeway.v1.EndpointService
+	4,  // 55: causeway.v1.EndpointServices.RemovePrincipals:output_type -> causeway.v1.EndpointService
+	19, // 56: causeway.v1.EndpointServices.ListConnections:output_type -> causeway.v1.ListConnectionsResponse
+	21, // 57: causeway.v1.EndpointServices.AcceptConnections:output_type -> causeway.v1.AcceptConnectionsResponse
+	23, // 58: causeway.v1.EndpointServices.RejectConnections:output_type -> causeway.v1.RejectConnectionsResponse
+	25, // 59: causeway.v1.EndpointServices.ListListings:output_type -> causeway.v1.ListListingsResponse
+	8,  // 60: causeway.v1.EndpointServices.GetListing:output_type -> causeway.v1.Listing
+	28, // 61: causeway.v1.EndpointServices.ListSubscribers:output_type -> causeway.v1.ListSubscribersResponse
+	30, // 62: causeway.v1.EndpointServices.ApproveSubscribers:output_type -> causeway.v1.ApproveSubscribersResponse
+	32, // 63: causeway.v1.EndpointServices.RejectSubscribers:output_type -> causeway.v1.RejectSubscribersResponse
+	4,  // 64: causeway.v1.EndpointServices.VerifyPrivateDnsName:output_type -> causeway.v1.EndpointService
+	49, // [49:65] is the sub-list for method output_type
+	33, // [33:49] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_endpoint_services_proto_init() }
@@ -2437,8 +2678,8 @@ func file_causeway_v1_endpoint_services_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_endpoint_services_proto_rawDesc), len(file_causeway_v1_endpoint_services_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   29,
+			NumEnums:      4,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,7 @@ const (
 	EndpointServices_ListSubscribers_FullMethodName       = "/causeway.v1.EndpointServices/ListSubscribers"
 	EndpointServices_ApproveSubscribers_FullMethodName    = "/causeway.v1.EndpointServices/ApproveSubscribers"
 	EndpointServices_RejectSubscribers_FullMethodName     = "/causeway.v1.EndpointServices/RejectSubscribers"
+	EndpointServices_VerifyPrivateDnsName_FullMethodName  = "/causeway.v1.EndpointServices/VerifyPrivateDnsName"
 )
 
 // EndpointServicesClient is the client API for EndpointServices service.
@@ -75,6 +76,9 @@ type EndpointServicesClient interface {
 	ApproveSubscribers(ctx context.Context, in *ApproveSubscribersRequest, opts ...grpc.CallOption) (*ApproveSubscribersResponse, error)
 	// Rejects subscriptions, also such as are in use. What becomes of the endpoints says the revocation.
 	RejectSubscribers(ctx context.Context, in *RejectSubscribersRequest, opts ...grpc.CallOption) (*RejectSubscribersResponse, error)
+	// Looks for the TXT record that proves the ownership of a service's private DNS name, and says in the service's
+	// private_dns_name_verification what it found. It takes a few seconds at most.
+	VerifyPrivateDnsName(ctx context.Context, in *VerifyPrivateDnsNameRequest, opts ...grpc.CallOption) (*EndpointService, error)
 }
 
 type endpointServicesClient struct {
@@ -235,6 +239,16 @@ func (c *endpointServicesClient) RejectSubscribers(ctx context.Context, in *Reje
 	return out, nil
 }
 
+func (c *endpointServicesClient) VerifyPrivateDnsName(ctx context.Context, in *VerifyPrivateDnsNameRequest, opts ...grpc.CallOption) (*EndpointService, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndpointService)
+	err := c.cc.Invoke(ctx, EndpointServices_VerifyPrivateDnsName_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EndpointServicesServer is the server API for EndpointServices service.
 // All implementations must embed UnimplementedEndpointServicesServer
 // for forward compatibility.
@@ -273,6 +287,9 @@ type EndpointServicesServer interface {
 	ApproveSubscribers(context.Context, *ApproveSubscribersRequest) (*ApproveSubscribersResponse, error)
 	// Rejects subscriptions, also such as are in use. What becomes of the endpoints says the revocation.
 	RejectSubscribers(context.Context, *RejectSubscribersRequest) (*RejectSubscribersResponse, error)
+	// Looks for the TXT record that proves the ownership of a service's private DNS name, and says in the service's
+	// private_dns_name_verification what it found. It takes a few seconds at most.
+	VerifyPrivateDnsName(context.Context, *VerifyPrivateDnsNameRequest) (*EndpointService, error)
 	mustEmbedUnimplementedEndpointServicesServer()
 }
 
@@ -327,6 +344,9 @@ func (UnimplementedEndpointServicesServer) ApproveSubscribers(context.Context, *
 }
 func (UnimplementedEndpointServicesServer) RejectSubscribers(context.Context, *RejectSubscribersRequest) (*RejectSubscribersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RejectSubscribers not implemented")
+}
+func (UnimplementedEndpointServicesServer) VerifyPrivateDnsName(context.Context, *VerifyPrivateDnsNameRequest) (*EndpointService, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyPrivateDnsName not implemented")
 }
 func (UnimplementedEndpointServicesServer) mustEmbedUnimplementedEndpointServicesServer() {}
 func (UnimplementedEndpointServicesServer) testEmbeddedByValue()                          {}
@@ -619,6 +639,24 @@ func _EndpointServices_RejectSubscribers_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EndpointServices_VerifyPrivateDnsName_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyPrivateDnsNameRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServicesServer).VerifyPrivateDnsName(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointServices_VerifyPrivateDnsName_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServicesServer).VerifyPrivateDnsName(ctx, req.(*VerifyPrivateDnsNameRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EndpointServices_ServiceDesc is the grpc.ServiceDesc for EndpointServices service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -685,6 +723,10 @@ var EndpointServices_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RejectSubscribers",
 			Handler:    _EndpointServices_RejectSubscribers_Handler,
+		},
+		{
+			MethodName: "VerifyPrivateDnsName",
+			Handler:    _EndpointServices_VerifyPrivateDnsName_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -99,6 +99,63 @@ func (Endpoint_State) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// What a name stands for.
+type DnsEntry_Kind int32
+
+const (
+	// Never returned.
+	DnsEntry_KIND_UNSPECIFIED DnsEntry_Kind = 0
+	// All of the endpoint's zones that can serve.
+	DnsEntry_REGIONAL DnsEntry_Kind = 1
+	// One zone.
+	DnsEntry_ZONAL DnsEntry_Kind = 2
+	// A name of the service itself, answered with all of the endpoint's zones that can serve.
+	DnsEntry_PRIVATE DnsEntry_Kind = 3
+)
+
+// Enum value maps for DnsEntry_Kind.
+var (
+	DnsEntry_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "REGIONAL",
+		2: "ZONAL",
+		3: "PRIVATE",
+	}
+	DnsEntry_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"REGIONAL":         1,
+		"ZONAL":            2,
+		"PRIVATE":          3,
+	}
+)
+
+func (x DnsEntry_Kind) Enum() *DnsEntry_Kind {
+	p := new(DnsEntry_Kind)
+	*p = x
+	return p
+}
+
+func (x DnsEntry_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DnsEntry_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_endpoints_proto_enumTypes[1].Descriptor()
+}
+
+func (DnsEntry_Kind) Type() protoreflect.EnumType {
+	return &file_causeway_v1_endpoints_proto_enumTypes[1]
+}
+
+func (x DnsEntry_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DnsEntry_Kind.Descriptor instead.
+func (DnsEntry_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{1, 0}
+}
+
 // A direction of a budget.
 type InterfaceBandwidth_Direction int32
 
@@ -136,11 +193,11 @@ func (x InterfaceBandwidth_Direction) String() string {
 }
 
 func (InterfaceBandwidth_Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_causeway_v1_endpoints_proto_enumTypes[1].Descriptor()
+	return file_causeway_v1_endpoints_proto_enumTypes[2].Descriptor()
 }
 
 func (InterfaceBandwidth_Direction) Type() protoreflect.EnumType {
-	return &file_causeway_v1_endpoints_proto_enumTypes[1]
+	return &file_causeway_v1_endpoints_proto_enumTypes[2]
 }
 
 func (x InterfaceBandwidth_Direction) Number() protoreflect.EnumNumber {
@@ -149,7 +206,7 @@ func (x InterfaceBandwidth_Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InterfaceBandwidth_Direction.Descriptor instead.
 func (InterfaceBandwidth_Direction) EnumDescriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{4, 0}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // A consumer's use of an endpoint service, its own or another account's that it may use.
@@ -193,8 +250,14 @@ type Endpoint struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// When what is left of a rejected endpoint's connections is reset; not set if they may end by themselves.
 	DisconnectTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=disconnect_time,json=disconnectTime,proto3" json:"disconnect_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Whether the service's own DNS names are answered in the VPC with the endpoint's addresses. When not given on
+	// creation: whether the service has such names and their ownership is proven. Setting it to true again takes the
+	// names that the service has by then. A name is held by one endpoint of a VPC.
+	PrivateDnsEnabled *bool `protobuf:"varint,22,opt,name=private_dns_enabled,json=privateDnsEnabled,proto3,oneof" json:"private_dns_enabled,omitempty"`
+	// Names of the endpoint: the Regional one, a zonal one per network interface, then private ones.
+	DnsEntries    []*DnsEntry `protobuf:"bytes,23,rep,name=dns_entries,json=dnsEntries,proto3" json:"dns_entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -353,6 +416,102 @@ func (x *Endpoint) GetDisconnectTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Endpoint) GetPrivateDnsEnabled() bool {
+	if x != nil && x.PrivateDnsEnabled != nil {
+		return *x.PrivateDnsEnabled
+	}
+	return false
+}
+
+func (x *Endpoint) GetDnsEntries() []*DnsEntry {
+	if x != nil {
+		return x.DnsEntries
+	}
+	return nil
+}
+
+// A DNS name that is answered with addresses of an endpoint.
+type DnsEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name, without a final dot. One that begins with `*.` stands for all names below.
+	DnsName string `protobuf:"bytes,1,opt,name=dns_name,json=dnsName,proto3" json:"dns_name,omitempty"`
+	// What the name stands for.
+	Kind DnsEntry_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=causeway.v1.DnsEntry_Kind" json:"kind,omitempty"`
+	// The zone of a ZONAL name.
+	AvailabilityZone string `protobuf:"bytes,3,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
+	// Whether the resolver of the endpoint's VPC answers it.
+	Published bool `protobuf:"varint,4,opt,name=published,proto3" json:"published,omitempty"`
+	// Why it is not published, in words; empty when it is.
+	StateMessage  string `protobuf:"bytes,5,opt,name=state_message,json=stateMessage,proto3" json:"state_message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DnsEntry) Reset() {
+	*x = DnsEntry{}
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DnsEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DnsEntry) ProtoMessage() {}
+
+func (x *DnsEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DnsEntry.ProtoReflect.Descriptor instead.
+func (*DnsEntry) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DnsEntry) GetDnsName() string {
+	if x != nil {
+		return x.DnsName
+	}
+	return ""
+}
+
+func (x *DnsEntry) GetKind() DnsEntry_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return DnsEntry_KIND_UNSPECIFIED
+}
+
+func (x *DnsEntry) GetAvailabilityZone() string {
+	if x != nil {
+		return x.AvailabilityZone
+	}
+	return ""
+}
+
+func (x *DnsEntry) GetPublished() bool {
+	if x != nil {
+		return x.Published
+	}
+	return false
+}
+
+func (x *DnsEntry) GetStateMessage() string {
+	if x != nil {
+		return x.StateMessage
+	}
+	return ""
+}
+
 // A designated address.
 type SubnetConfiguration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -366,7 +525,7 @@ type SubnetConfiguration struct {
 
 func (x *SubnetConfiguration) Reset() {
 	*x = SubnetConfiguration{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[1]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +537,7 @@ func (x *SubnetConfiguration) String() string {
 func (*SubnetConfiguration) ProtoMessage() {}
 
 func (x *SubnetConfiguration) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[1]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +550,7 @@ func (x *SubnetConfiguration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubnetConfiguration.ProtoReflect.Descriptor instead.
 func (*SubnetConfiguration) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{1}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SubnetConfiguration) GetSubnet() string {
@@ -422,7 +581,7 @@ type Bandwidth struct {
 
 func (x *Bandwidth) Reset() {
 	*x = Bandwidth{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[2]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +593,7 @@ func (x *Bandwidth) String() string {
 func (*Bandwidth) ProtoMessage() {}
 
 func (x *Bandwidth) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[2]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +606,7 @@ func (x *Bandwidth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bandwidth.ProtoReflect.Descriptor instead.
 func (*Bandwidth) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{2}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Bandwidth) GetBaselineMbps() int32 {
@@ -487,7 +646,7 @@ type NetworkInterface struct {
 
 func (x *NetworkInterface) Reset() {
 	*x = NetworkInterface{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +658,7 @@ func (x *NetworkInterface) String() string {
 func (*NetworkInterface) ProtoMessage() {}
 
 func (x *NetworkInterface) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[3]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +671,7 @@ func (x *NetworkInterface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkInterface.ProtoReflect.Descriptor instead.
 func (*NetworkInterface) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{3}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NetworkInterface) GetUid() string {
@@ -585,7 +744,7 @@ type InterfaceBandwidth struct {
 
 func (x *InterfaceBandwidth) Reset() {
 	*x = InterfaceBandwidth{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +756,7 @@ func (x *InterfaceBandwidth) String() string {
 func (*InterfaceBandwidth) ProtoMessage() {}
 
 func (x *InterfaceBandwidth) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[4]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +769,7 @@ func (x *InterfaceBandwidth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfaceBandwidth.ProtoReflect.Descriptor instead.
 func (*InterfaceBandwidth) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{4}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *InterfaceBandwidth) GetLimitMbps() int32 {
@@ -666,7 +825,7 @@ type GetEndpointRequest struct {
 
 func (x *GetEndpointRequest) Reset() {
 	*x = GetEndpointRequest{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +837,7 @@ func (x *GetEndpointRequest) String() string {
 func (*GetEndpointRequest) ProtoMessage() {}
 
 func (x *GetEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[5]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +850,7 @@ func (x *GetEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEndpointRequest.ProtoReflect.Descriptor instead.
 func (*GetEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{5}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetEndpointRequest) GetName() string {
@@ -716,7 +875,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +887,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[6]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +900,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{6}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListEndpointsRequest) GetParent() string {
@@ -778,7 +937,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[7]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +949,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[7]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +962,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{7}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -837,7 +996,7 @@ type CreateEndpointRequest struct {
 
 func (x *CreateEndpointRequest) Reset() {
 	*x = CreateEndpointRequest{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[8]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1008,7 @@ func (x *CreateEndpointRequest) String() string {
 func (*CreateEndpointRequest) ProtoMessage() {}
 
 func (x *CreateEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[8]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1021,7 @@ func (x *CreateEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEndpointRequest.ProtoReflect.Descriptor instead.
 func (*CreateEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{8}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateEndpointRequest) GetParent() string {
@@ -906,7 +1065,7 @@ type UpdateEndpointRequest struct {
 
 func (x *UpdateEndpointRequest) Reset() {
 	*x = UpdateEndpointRequest{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[9]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1077,7 @@ func (x *UpdateEndpointRequest) String() string {
 func (*UpdateEndpointRequest) ProtoMessage() {}
 
 func (x *UpdateEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[9]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1090,7 @@ func (x *UpdateEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEndpointRequest.ProtoReflect.Descriptor instead.
 func (*UpdateEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{9}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateEndpointRequest) GetEndpoint() *Endpoint {
@@ -961,7 +1120,7 @@ type DeleteEndpointRequest struct {
 
 func (x *DeleteEndpointRequest) Reset() {
 	*x = DeleteEndpointRequest{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[10]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1132,7 @@ func (x *DeleteEndpointRequest) String() string {
 func (*DeleteEndpointRequest) ProtoMessage() {}
 
 func (x *DeleteEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[10]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1145,7 @@ func (x *DeleteEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEndpointRequest.ProtoReflect.Descriptor instead.
 func (*DeleteEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{10}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteEndpointRequest) GetName() string {
@@ -1020,7 +1179,7 @@ type InterfaceBandwidth_Step struct {
 
 func (x *InterfaceBandwidth_Step) Reset() {
 	*x = InterfaceBandwidth_Step{}
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[11]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1191,7 @@ func (x *InterfaceBandwidth_Step) String() string {
 func (*InterfaceBandwidth_Step) ProtoMessage() {}
 
 func (x *InterfaceBandwidth_Step) ProtoReflect() protoreflect.Message {
-	mi := &file_causeway_v1_endpoints_proto_msgTypes[11]
+	mi := &file_causeway_v1_endpoints_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1204,7 @@ func (x *InterfaceBandwidth_Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfaceBandwidth_Step.ProtoReflect.Descriptor instead.
 func (*InterfaceBandwidth_Step) Descriptor() ([]byte, []int) {
-	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{4, 0}
+	return file_causeway_v1_endpoints_proto_rawDescGZIP(), []int{5, 0}
 }
 
 func (x *InterfaceBandwidth_Step) GetTime() *timestamppb.Timestamp {
@@ -1080,7 +1239,8 @@ var File_causeway_v1_endpoints_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcauseway/v1/endpoints.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\t\n" +
+	"\x1bcauseway/v1/endpoints.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\n" +
+	"\n" +
 	"\bEndpoint\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -1106,7 +1266,10 @@ const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"acceptTime\x12@\n" +
 	"\vexpire_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"expireTime\x12H\n" +
-	"\x0fdisconnect_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\"\x87\x01\n" +
+	"\x0fdisconnect_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\x128\n" +
+	"\x13private_dns_enabled\x18\x16 \x01(\bB\x03\xe0A\x01H\x02R\x11privateDnsEnabled\x88\x01\x01\x12;\n" +
+	"\vdns_entries\x18\x17 \x03(\v2\x15.causeway.v1.DnsEntryB\x03\xe0A\x03R\n" +
+	"dnsEntries\"\x87\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -1118,7 +1281,19 @@ const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\bREJECTED\x10\x06\x12\v\n" +
 	"\aEXPIRED\x10\aB\x0f\n" +
 	"\r_display_nameB\r\n" +
-	"\v_cross_zone\"k\n" +
+	"\v_cross_zoneB\x16\n" +
+	"\x14_private_dns_enabled\"\xa2\x02\n" +
+	"\bDnsEntry\x12\x1e\n" +
+	"\bdns_name\x18\x01 \x01(\tB\x03\xe0A\x03R\adnsName\x123\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1a.causeway.v1.DnsEntry.KindB\x03\xe0A\x03R\x04kind\x120\n" +
+	"\x11availability_zone\x18\x03 \x01(\tB\x03\xe0A\x03R\x10availabilityZone\x12!\n" +
+	"\tpublished\x18\x04 \x01(\bB\x03\xe0A\x03R\tpublished\x12(\n" +
+	"\rstate_message\x18\x05 \x01(\tB\x03\xe0A\x03R\fstateMessage\"B\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bREGIONAL\x10\x01\x12\t\n" +
+	"\x05ZONAL\x10\x02\x12\v\n" +
+	"\aPRIVATE\x10\x03\"k\n" +
 	"\x13SubnetConfiguration\x12&\n" +
 	"\x06subnet\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x06subnet\x12,\n" +
 	"\n" +
@@ -1199,60 +1374,64 @@ func file_causeway_v1_endpoints_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_endpoints_proto_rawDescData
 }
 
-var file_causeway_v1_endpoints_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_causeway_v1_endpoints_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_causeway_v1_endpoints_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_causeway_v1_endpoints_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_causeway_v1_endpoints_proto_goTypes = []any{
 	(Endpoint_State)(0),               // 0: causeway.v1.Endpoint.State
-	(InterfaceBandwidth_Direction)(0), // 1: causeway.v1.InterfaceBandwidth.Direction
-	(*Endpoint)(nil),                  // 2: causeway.v1.Endpoint
-	(*SubnetConfiguration)(nil),       // 3: causeway.v1.SubnetConfiguration
-	(*Bandwidth)(nil),                 // 4: causeway.v1.Bandwidth
-	(*NetworkInterface)(nil),          // 5: causeway.v1.NetworkInterface
-	(*InterfaceBandwidth)(nil),        // 6: causeway.v1.InterfaceBandwidth
-	(*GetEndpointRequest)(nil),        // 7: causeway.v1.GetEndpointRequest
-	(*ListEndpointsRequest)(nil),      // 8: causeway.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),     // 9: causeway.v1.ListEndpointsResponse
-	(*CreateEndpointRequest)(nil),     // 10: causeway.v1.CreateEndpointRequest
-	(*UpdateEndpointRequest)(nil),     // 11: causeway.v1.UpdateEndpointRequest
-	(*DeleteEndpointRequest)(nil),     // 12: causeway.v1.DeleteEndpointRequest
-	(*InterfaceBandwidth_Step)(nil),   // 13: causeway.v1.InterfaceBandwidth.Step
-	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 15: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),             // 16: google.protobuf.Empty
+	(DnsEntry_Kind)(0),                // 1: causeway.v1.DnsEntry.Kind
+	(InterfaceBandwidth_Direction)(0), // 2: causeway.v1.InterfaceBandwidth.Direction
+	(*Endpoint)(nil),                  // 3: causeway.v1.Endpoint
+	(*DnsEntry)(nil),                  // 4: causeway.v1.DnsEntry
+	(*SubnetConfiguration)(nil),       // 5: causeway.v1.SubnetConfiguration
+	(*Bandwidth)(nil),                 // 6: causeway.v1.Bandwidth
+	(*NetworkInterface)(nil),          // 7: causeway.v1.NetworkInterface
+	(*InterfaceBandwidth)(nil),        // 8: causeway.v1.InterfaceBandwidth
+	(*GetEndpointRequest)(nil),        // 9: causeway.v1.GetEndpointRequest
+	(*ListEndpointsRequest)(nil),      // 10: causeway.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),     // 11: causeway.v1.ListEndpointsResponse
+	(*CreateEndpointRequest)(nil),     // 12: causeway.v1.CreateEndpointRequest
+	(*UpdateEndpointRequest)(nil),     // 13: causeway.v1.UpdateEndpointRequest
+	(*DeleteEndpointRequest)(nil),     // 14: causeway.v1.DeleteEndpointRequest
+	(*InterfaceBandwidth_Step)(nil),   // 15: causeway.v1.InterfaceBandwidth.Step
+	(*timestamppb.Timestamp)(nil),     // 16: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 17: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),             // 18: google.protobuf.Empty
 }
 var file_causeway_v1_endpoints_proto_depIdxs = []int32{
-	3,  // 0: causeway.v1.Endpoint.subnet_configurations:type_name -> causeway.v1.SubnetConfiguration
-	4,  // 1: causeway.v1.Endpoint.bandwidth:type_name -> causeway.v1.Bandwidth
-	5,  // 2: causeway.v1.Endpoint.network_interfaces:type_name -> causeway.v1.NetworkInterface
+	5,  // 0: causeway.v1.Endpoint.subnet_configurations:type_name -> causeway.v1.SubnetConfiguration
+	6,  // 1: causeway.v1.Endpoint.bandwidth:type_name -> causeway.v1.Bandwidth
+	7,  // 2: causeway.v1.Endpoint.network_interfaces:type_name -> causeway.v1.NetworkInterface
 	0,  // 3: causeway.v1.Endpoint.state:type_name -> causeway.v1.Endpoint.State
-	14, // 4: causeway.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
-	14, // 5: causeway.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
-	14, // 6: causeway.v1.Endpoint.accept_time:type_name -> google.protobuf.Timestamp
-	14, // 7: causeway.v1.Endpoint.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 8: causeway.v1.Endpoint.disconnect_time:type_name -> google.protobuf.Timestamp
-	6,  // 9: causeway.v1.NetworkInterface.bandwidth:type_name -> causeway.v1.InterfaceBandwidth
-	13, // 10: causeway.v1.InterfaceBandwidth.steps:type_name -> causeway.v1.InterfaceBandwidth.Step
-	2,  // 11: causeway.v1.ListEndpointsResponse.endpoints:type_name -> causeway.v1.Endpoint
-	2,  // 12: causeway.v1.CreateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
-	2,  // 13: causeway.v1.UpdateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
-	15, // 14: causeway.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	14, // 15: causeway.v1.InterfaceBandwidth.Step.time:type_name -> google.protobuf.Timestamp
-	1,  // 16: causeway.v1.InterfaceBandwidth.Step.direction:type_name -> causeway.v1.InterfaceBandwidth.Direction
-	7,  // 17: causeway.v1.Endpoints.GetEndpoint:input_type -> causeway.v1.GetEndpointRequest
-	8,  // 18: causeway.v1.Endpoints.ListEndpoints:input_type -> causeway.v1.ListEndpointsRequest
-	10, // 19: causeway.v1.Endpoints.CreateEndpoint:input_type -> causeway.v1.CreateEndpointRequest
-	11, // 20: causeway.v1.Endpoints.UpdateEndpoint:input_type -> causeway.v1.UpdateEndpointRequest
-	12, // 21: causeway.v1.Endpoints.DeleteEndpoint:input_type -> causeway.v1.DeleteEndpointRequest
-	2,  // 22: causeway.v1.Endpoints.GetEndpoint:output_type -> causeway.v1.Endpoint
-	9,  // 23: causeway.v1.Endpoints.ListEndpoints:output_type -> causeway.v1.ListEndpointsResponse
-	2,  // 24: causeway.v1.Endpoints.CreateEndpoint:output_type -> causeway.v1.Endpoint
-	2,  // 25: causeway.v1.Endpoints.UpdateEndpoint:output_type -> causeway.v1.Endpoint
-	16, // 26: causeway.v1.Endpoints.DeleteEndpoint:output_type -> google.protobuf.Empty
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 4: causeway.v1.Endpoint.create_time:type_name -> google.protobuf.Timestamp
+	16, // 5: causeway.v1.Endpoint.update_time:type_name -> google.protobuf.Timestamp
+	16, // 6: causeway.v1.Endpoint.accept_time:type_name -> google.protobuf.Timestamp
+	16, // 7: causeway.v1.Endpoint.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 8: causeway.v1.Endpoint.disconnect_time:type_name -> google.protobuf.Timestamp
+	4,  // 9: causeway.v1.Endpoint.dns_entries:type_name -> causeway.v1.DnsEntry
+	1,  // 10: causeway.v1.DnsEntry.kind:type_name -> causeway.v1.DnsEntry.Kind
+	8,  // 11: causeway.v1.NetworkInterface.bandwidth:type_name -> causeway.v1.InterfaceBandwidth
+	15, // 12: causeway.v1.InterfaceBandwidth.steps:type_name -> causeway.v1.InterfaceBandwidth.Step
+	3,  // 13: causeway.v1.ListEndpointsResponse.endpoints:type_name -> causeway.v1.Endpoint
+	3,  // 14: causeway.v1.CreateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
+	3,  // 15: causeway.v1.UpdateEndpointRequest.endpoint:type_name -> causeway.v1.Endpoint
+	17, // 16: causeway.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	16, // 17: causeway.v1.InterfaceBandwidth.Step.time:type_name -> google.protobuf.Timestamp
+	2,  // 18: causeway.v1.InterfaceBandwidth.Step.direction:type_name -> causeway.v1.InterfaceBandwidth.Direction
+	9,  // 19: causeway.v1.Endpoints.GetEndpoint:input_type -> causeway.v1.GetEndpointRequest
+	10, // 20: causeway.v1.Endpoints.ListEndpoints:input_type -> causeway.v1.ListEndpointsRequest
+	12, // 21: causeway.v1.Endpoints.CreateEndpoint:input_type -> causeway.v1.CreateEndpointRequest
+	13, // 22: causeway.v1.Endpoints.UpdateEndpoint:input_type -> causeway.v1.UpdateEndpointRequest
+	14, // 23: causeway.v1.Endpoints.DeleteEndpoint:input_type -> causeway.v1.DeleteEndpointRequest
+	3,  // 24: causeway.v1.Endpoints.GetEndpoint:output_type -> causeway.v1.Endpoint
+	11, // 25: causeway.v1.Endpoints.ListEndpoints:output_type -> causeway.v1.ListEndpointsResponse
+	3,  // 26: causeway.v1.Endpoints.CreateEndpoint:output_type -> causeway.v1.Endpoint
+	3,  // 27: causeway.v1.Endpoints.UpdateEndpoint:output_type -> causeway.v1.Endpoint
+	18, // 28: causeway.v1.Endpoints.DeleteEndpoint:output_type -> google.protobuf.Empty
+	24, // [24:29] is the sub-list for method output_type
+	19, // [19:24] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_endpoints_proto_init() }
@@ -1267,8 +1446,8 @@ func file_causeway_v1_endpoints_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_endpoints_proto_rawDesc), len(file_causeway_v1_endpoints_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   12,
+			NumEnums:      3,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

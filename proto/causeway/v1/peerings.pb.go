@@ -180,9 +180,15 @@ type Peering struct {
 	// When the resource was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the resource was last changed by a user.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What the owner of `vpc` says to private DNS names across the peering; only that owner changes it. DENIED when
+	// not given. Names are answered across, both ways, where both owners say ALLOWED. Regional and zonal names always are.
+	DnsResolution Peering_Access `protobuf:"varint,14,opt,name=dns_resolution,json=dnsResolution,proto3,enum=causeway.v1.Peering_Access" json:"dns_resolution,omitempty"`
+	// What the owner of `peer_vpc` says to private DNS names across the peering; only that owner changes it. DENIED
+	// when not given.
+	PeerDnsResolution Peering_Access `protobuf:"varint,15,opt,name=peer_dns_resolution,json=peerDnsResolution,proto3,enum=causeway.v1.Peering_Access" json:"peer_dns_resolution,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Peering) Reset() {
@@ -304,6 +310,20 @@ func (x *Peering) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *Peering) GetDnsResolution() Peering_Access {
+	if x != nil {
+		return x.DnsResolution
+	}
+	return Peering_ACCESS_UNSPECIFIED
+}
+
+func (x *Peering) GetPeerDnsResolution() Peering_Access {
+	if x != nil {
+		return x.PeerDnsResolution
+	}
+	return Peering_ACCESS_UNSPECIFIED
 }
 
 // Names the peering to accept.
@@ -750,7 +770,7 @@ var File_causeway_v1_peerings_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_peerings_proto_rawDesc = "" +
 	"\n" +
-	"\x1acauseway/v1/peerings.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\a\n" +
+	"\x1acauseway/v1/peerings.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\b\n" +
 	"\aPeering\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -768,7 +788,9 @@ const file_causeway_v1_peerings_proto_rawDesc = "" +
 	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"9\n" +
+	"updateTime\x12O\n" +
+	"\x0edns_resolution\x18\x0e \x01(\x0e2\x1b.causeway.v1.Peering.AccessB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\rdnsResolution\x12X\n" +
+	"\x13peer_dns_resolution\x18\x0f \x01(\x0e2\x1b.causeway.v1.Peering.AccessB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x11peerDnsResolution\"9\n" +
 	"\x06Access\x12\x16\n" +
 	"\x12ACCESS_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aALLOWED\x10\x01\x12\n" +
@@ -861,29 +883,31 @@ var file_causeway_v1_peerings_proto_depIdxs = []int32{
 	1,  // 3: causeway.v1.Peering.state:type_name -> causeway.v1.Peering.State
 	11, // 4: causeway.v1.Peering.create_time:type_name -> google.protobuf.Timestamp
 	11, // 5: causeway.v1.Peering.update_time:type_name -> google.protobuf.Timestamp
-	2,  // 6: causeway.v1.ListPeeringsResponse.peerings:type_name -> causeway.v1.Peering
-	2,  // 7: causeway.v1.CreatePeeringRequest.peering:type_name -> causeway.v1.Peering
-	2,  // 8: causeway.v1.UpdatePeeringRequest.peering:type_name -> causeway.v1.Peering
-	12, // 9: causeway.v1.UpdatePeeringRequest.update_mask:type_name -> google.protobuf.FieldMask
-	5,  // 10: causeway.v1.Peerings.GetPeering:input_type -> causeway.v1.GetPeeringRequest
-	6,  // 11: causeway.v1.Peerings.ListPeerings:input_type -> causeway.v1.ListPeeringsRequest
-	8,  // 12: causeway.v1.Peerings.CreatePeering:input_type -> causeway.v1.CreatePeeringRequest
-	9,  // 13: causeway.v1.Peerings.UpdatePeering:input_type -> causeway.v1.UpdatePeeringRequest
-	10, // 14: causeway.v1.Peerings.DeletePeering:input_type -> causeway.v1.DeletePeeringRequest
-	3,  // 15: causeway.v1.Peerings.AcceptPeering:input_type -> causeway.v1.AcceptPeeringRequest
-	4,  // 16: causeway.v1.Peerings.RejectPeering:input_type -> causeway.v1.RejectPeeringRequest
-	2,  // 17: causeway.v1.Peerings.GetPeering:output_type -> causeway.v1.Peering
-	7,  // 18: causeway.v1.Peerings.ListPeerings:output_type -> causeway.v1.ListPeeringsResponse
-	2,  // 19: causeway.v1.Peerings.CreatePeering:output_type -> causeway.v1.Peering
-	2,  // 20: causeway.v1.Peerings.UpdatePeering:output_type -> causeway.v1.Peering
-	13, // 21: causeway.v1.Peerings.DeletePeering:output_type -> google.protobuf.Empty
-	2,  // 22: causeway.v1.Peerings.AcceptPeering:output_type -> causeway.v1.Peering
-	2,  // 23: causeway.v1.Peerings.RejectPeering:output_type -> causeway.v1.Peering
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	0,  // 6: causeway.v1.Peering.dns_resolution:type_name -> causeway.v1.Peering.Access
+	0,  // 7: causeway.v1.Peering.peer_dns_resolution:type_name -> causeway.v1.Peering.Access
+	2,  // 8: causeway.v1.ListPeeringsResponse.peerings:type_name -> causeway.v1.Peering
+	2,  // 9: causeway.v1.CreatePeeringRequest.peering:type_name -> causeway.v1.Peering
+	2,  // 10: causeway.v1.UpdatePeeringRequest.peering:type_name -> causeway.v1.Peering
+	12, // 11: causeway.v1.UpdatePeeringRequest.update_mask:type_name -> google.protobuf.FieldMask
+	5,  // 12: causeway.v1.Peerings.GetPeering:input_type -> causeway.v1.GetPeeringRequest
+	6,  // 13: causeway.v1.Peerings.ListPeerings:input_type -> causeway.v1.ListPeeringsRequest
+	8,  // 14: causeway.v1.Peerings.CreatePeering:input_type -> causeway.v1.CreatePeeringRequest
+	9,  // 15: causeway.v1.Peerings.UpdatePeering:input_type -> causeway.v1.UpdatePeeringRequest
+	10, // 16: causeway.v1.Peerings.DeletePeering:input_type -> causeway.v1.DeletePeeringRequest
+	3,  // 17: causeway.v1.Peerings.AcceptPeering:input_type -> causeway.v1.AcceptPeeringRequest
+	4,  // 18: causeway.v1.Peerings.RejectPeering:input_type -> causeway.v1.RejectPeeringRequest
+	2,  // 19: causeway.v1.Peerings.GetPeering:output_type -> causeway.v1.Peering
+	7,  // 20: causeway.v1.Peerings.ListPeerings:output_type -> causeway.v1.ListPeeringsResponse
+	2,  // 21: causeway.v1.Peerings.CreatePeering:output_type -> causeway.v1.Peering
+	2,  // 22: causeway.v1.Peerings.UpdatePeering:output_type -> causeway.v1.Peering
+	13, // 23: causeway.v1.Peerings.DeletePeering:output_type -> google.protobuf.Empty
+	2,  // 24: causeway.v1.Peerings.AcceptPeering:output_type -> causeway.v1.Peering
+	2,  // 25: causeway.v1.Peerings.RejectPeering:output_type -> causeway.v1.Peering
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_peerings_proto_init() }

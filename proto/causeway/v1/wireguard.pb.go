@@ -30,7 +30,9 @@ type WireGuardGateway struct {
 	// Public key of the gateway's device, as `wg` prints it.
 	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	// Prefixes to route into the tunnel.
-	AllowedIps    []string `protobuf:"bytes,3,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`
+	AllowedIps []string `protobuf:"bytes,3,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`
+	// The VPC's DNS server; what wg-quick calls DNS. Of attachments only: tunnels ask inbound resolver endpoints.
+	DnsServer     string `protobuf:"bytes,4,opt,name=dns_server,json=dnsServer,proto3" json:"dns_server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,17 +88,26 @@ func (x *WireGuardGateway) GetAllowedIps() []string {
 	return nil
 }
 
+func (x *WireGuardGateway) GetDnsServer() string {
+	if x != nil {
+		return x.DnsServer
+	}
+	return ""
+}
+
 var File_causeway_v1_wireguard_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_wireguard_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcauseway/v1/wireguard.proto\x12\vcauseway.v1\x1a\x1fgoogle/api/field_behavior.proto\"}\n" +
+	"\x1bcauseway/v1/wireguard.proto\x12\vcauseway.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa1\x01\n" +
 	"\x10WireGuardGateway\x12\x1f\n" +
 	"\bendpoint\x18\x01 \x01(\tB\x03\xe0A\x03R\bendpoint\x12\"\n" +
 	"\n" +
 	"public_key\x18\x02 \x01(\tB\x03\xe0A\x03R\tpublicKey\x12$\n" +
 	"\vallowed_ips\x18\x03 \x03(\tB\x03\xe0A\x03R\n" +
-	"allowedIpsB'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"allowedIps\x12\"\n" +
+	"\n" +
+	"dns_server\x18\x04 \x01(\tB\x03\xe0A\x03R\tdnsServerB'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_wireguard_proto_rawDescOnce sync.Once
