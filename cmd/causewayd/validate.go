@@ -14,8 +14,8 @@ import (
 const (
 	// minMTU is what IPv6 asks of a link (RFC 8200) and IPv4 hosts use everywhere.
 	minMTU = 1280
-	// maxMTU leaves room for WireGuard's 60 bytes of IPv4, UDP and its own header in a jumbo frame.
-	maxMTU = 8940
+	// maxMTU is the largest packet that a gateway takes in, as AWS PrivateLink does.
+	maxMTU = 8500
 	// maxSocketPath is one less than sun_path of unix(7), which ends in a NUL.
 	maxSocketPath = 107
 	// maxSuffix leaves room for the longest name under it in the 253 characters of a domain name: two labels of 63 and

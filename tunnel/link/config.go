@@ -11,8 +11,8 @@ const (
 	DefaultMTU = 1420
 	// MinMTU is the smallest datagram that every IPv4 host must accept (RFC 791 section 3.1).
 	MinMTU = 576
-	// MaxMTU leaves room for WireGuard's header, padding and tag in its largest message buffer.
-	MaxMTU = 65535 - 100
+	// MaxMTU is the largest packet taken in. It is that of AWS PrivateLink ("AWS PrivateLink concepts": 8500 bytes).
+	MaxMTU = 8500
 
 	defaultQueueBytes   = 2 << 20
 	defaultQueuePackets = 4096
@@ -27,7 +27,7 @@ type Config struct {
 	MTU int
 
 	// Admit decides about every inbound packet that could start something: a TCP segment with SYN and without ACK, and a
-	// UDP datagram. Nil denies all of them. It is called concurrently from the receive goroutines of all ports, must not
+	// UDP datagram. What follows is a matter of the stack, and of the [Filter]. Nil denies all of them. It is called concurrently from the receive goroutines of all ports, must not
 	// block, and must not keep hold of anything slow: every tunnel of the device waits for it.
 	Admit func(Packet) Verdict
 

@@ -71,5 +71,12 @@ func (l *Link) send(routes *routeTable, pkt *stack.PacketBuffer) {
 		l.unrouted.drops[ReasonNoRoute].Add(segments(pkt))
 		return
 	}
-	r.active().enqueue(pkt)
+	port := r.active()
+	if f := l.filter.Load(); f != nil {
+		if v := f.outbound(hdr, pkt.TransportHeader().Slice(), port); !v.Accepted() {
+			l.unrouted.drops[v.Reason()].Add(segments(pkt))
+			return
+		}
+	}
+	port.enqueue(pkt)
 }

@@ -32,6 +32,7 @@ type parsed struct {
 func (p *parsed) source() uint32      { return binary.BigEndian.Uint32(p.data[12:]) }
 func (p *parsed) destination() uint32 { return binary.BigEndian.Uint32(p.data[16:]) }
 func (p *parsed) payload() int        { return len(p.data) - p.hdrLen }
+func (p *parsed) mayFragment() bool   { return p.data[6]&0x40 == 0 }
 
 // starts reports whether the packet could start something, so that it needs to be admitted.
 func (p *parsed) starts() bool {
@@ -39,13 +40,29 @@ func (p *parsed) starts() bool {
 }
 
 func (p *parsed) describe(port *Port) Packet {
-	d := p.data
-	return Packet{
-		Protocol:    p.protocol,
-		Source:      netip.AddrPortFrom(netip.AddrFrom4([4]byte(d[12:16])), binary.BigEndian.Uint16(d[20:])),
-		Destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte(d[16:20])), binary.BigEndian.Uint16(d[22:])),
-		Port:        port,
+	described, _ := describe(p.data, p.data[ipv4HeaderLen:], port)
+	return described
+}
+
+// describe tells what rules look at of an IPv4 packet. It is false when the transport header is too short to tell.
+func describe(ip, transport []byte, port *Port) (Packet, bool) {
+	p := Packet{Protocol: ip[9], Port: port}
+	var from, to uint16
+	switch p.Protocol {
+	case ProtocolTCP, ProtocolUDP:
+		if len(transport) < 4 {
+			return p, false
+		}
+		from, to = binary.BigEndian.Uint16(transport), binary.BigEndian.Uint16(transport[2:])
+	case ProtocolICMP:
+		if len(transport) < 2 {
+			return p, false
+		}
+		p.ICMPType, p.ICMPCode = transport[0], transport[1]
 	}
+	p.Source = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[12:16])), from)
+	p.Destination = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), to)
+	return p, true
 }
 
 // parseIP checks everything up to the transport header. The order of checks is part of the package's contract.
@@ -71,6 +88,8 @@ func parseIP(data []byte) (p parsed, why Reason, ok bool) {
 		return p, ReasonFragment, false
 	case hdrLen > ipv4HeaderLen:
 		return p, ReasonIPOptions, false
+	case total > MaxMTU:
+		return p, ReasonOversized, false
 	}
 	return p, 0, true
 }

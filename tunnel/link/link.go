@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
@@ -16,7 +17,9 @@ type Link struct {
 	endpoint endpoint
 	stack    atomic.Pointer[attachment]
 	routes   atomic.Pointer[routeTable]
-	unrouted outCounters // of packets that no port holds
+	filter   atomic.Pointer[filtering]
+	unrouted outCounters // of packets that reached no port
+	tooBig   *rate.Limiter
 
 	mu      sync.Mutex // guards what follows, and SetRoutes against itself
 	ports   []*Port
@@ -33,7 +36,7 @@ func New(cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{cfg: cfg}
+	l := &Link{cfg: cfg, tooBig: rate.NewLimiter(tooBigPerSecond, tooBigPerSecond)}
 	l.mtu.Store(uint32(cfg.MTU))
 	l.endpoint.link = l
 	l.routes.Store(newRouteTable(nil, nil))

@@ -23,6 +23,8 @@ const (
 	ReasonFragment
 	// ReasonIPOptions: an IP header with options (source routing among them, RFC 7126).
 	ReasonIPOptions
+	// ReasonOversized: more than [MaxMTU] bytes. Outbound, a segment is larger than what the WireGuard device can carry.
+	ReasonOversized
 	// ReasonProtocol: neither TCP nor UDP.
 	ReasonProtocol
 	// ReasonTransportHeader: a truncated TCP or UDP header, or an impossible data offset or length.
@@ -38,12 +40,10 @@ const (
 	ReasonNoRoute
 	// ReasonQueueFull: the port's queue stayed full for the whole bounded wait, or the packet may not wait.
 	ReasonQueueFull
-	// ReasonOversized: a segment is larger than what the WireGuard device can carry.
-	ReasonOversized
 
-	// Reasons for [Config.Admit] to give.
+	// Reasons for [Config.Admit] and a [Filter] to give.
 
-	// ReasonNetworkACL: denied by the subnet's network ACL.
+	// ReasonNetworkACL: denied by a subnet's network ACL.
 	ReasonNetworkACL
 	// ReasonNoExposure: the destination address is no exposure of this domain.
 	ReasonNoExposure

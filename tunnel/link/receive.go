@@ -13,7 +13,11 @@ type inbound struct {
 	stack  stack.NetworkDispatcher // nil: detached
 	routes *routeTable
 	source uint32 // of the last packet, whose route was told
-	runs   coalescer
+	filter *filtering
+
+	judged  flow // what the filter was asked about last
+	verdict Verdict
+	runs    coalescer
 
 	packets, bytes, delivered, deliveredBytes uint64
 }
@@ -29,7 +33,7 @@ func (p *Port) receive(bufs [][]byte, offset int) (int, error) {
 		return 0, os.ErrClosed
 	}
 	in := inboundPool.Get().(*inbound)
-	in.port, in.routes = p, p.link.routes.Load()
+	in.port, in.routes, in.filter = p, p.link.routes.Load(), p.link.filter.Load()
 	if a := p.link.stack.Load(); a != nil {
 		in.stack = a.NetworkDispatcher
 	}
@@ -44,6 +48,7 @@ func (p *Port) receive(bufs [][]byte, offset int) (int, error) {
 	c.delivered.Add(in.delivered)
 	c.deliveredBytes.Add(in.deliveredBytes)
 	in.port, in.stack, in.routes, in.source = nil, nil, nil, 0
+	in.filter, in.judged = nil, flow{}
 	in.packets, in.bytes, in.delivered, in.deliveredBytes = 0, 0, 0, 0
 	inboundPool.Put(in)
 	return len(bufs), nil
@@ -56,6 +61,9 @@ func (in *inbound) packet(data []byte) {
 	p, why, ok := parseIP(data)
 	if !ok {
 		in.drop(why)
+		if why == ReasonOversized {
+			in.port.tooBig(&p)
+		}
 		return
 	}
 	in.sentBy(p.source())
@@ -63,7 +71,11 @@ func (in *inbound) packet(data []byte) {
 		in.drop(why)
 		return
 	}
-	if p.starts() && !in.admitted(&p) {
+	if p.starts() {
+		if !in.admitted(&p) {
+			return
+		}
+	} else if in.filter != nil && !in.passes(&p) {
 		return
 	}
 	if in.stack == nil {
@@ -86,6 +98,19 @@ func (in *inbound) sentBy(source uint32) {
 	if r := in.routes.lookup(source); r != nil {
 		r.sentBy(in.port)
 	}
+}
+
+// passes asks the filter about a TCP segment that starts nothing. Segments of one flow that follow each other share a
+// verdict: what the filter looks at is the same.
+func (in *inbound) passes(p *parsed) bool {
+	if f := flowOf(p); f != in.judged {
+		in.judged, in.verdict = f, in.filter.Inbound(p.describe(in.port))
+	}
+	if in.verdict.Accepted() {
+		return true
+	}
+	in.drop(in.verdict.Reason())
+	return false
 }
 
 // admitted asks for the verdict and carries it out. This is the one place that decides about UDP as well as TCP.

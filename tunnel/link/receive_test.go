@@ -63,6 +63,7 @@ func TestReceiveDrops(t *testing.T) {
 		{"bad: last fragment", refix(syn, func(p []byte) { p[6], p[7] = 0, 1 }), ReasonFragment},
 		{"bad: fragment with options", refix(options, func(p []byte) { p[6] = 0x20 }), ReasonFragment},
 		{"bad: IP options", options, ReasonIPOptions},
+		{"bad: 8,501 bytes", segment{flags: flagACK, payload: fill(MaxMTU+1-40, 1)}.bytes(), ReasonOversized},
 		{"bad: ICMP", ipPacket(client.Addr(), service.Addr(), 1, 64, []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0}), ReasonProtocol},
 		{"bad: SCTP", ipPacket(client.Addr(), service.Addr(), 132, 64, fill(20, 0)), ReasonProtocol},
 		{"bad: IPv4 in IPv4", ipPacket(client.Addr(), service.Addr(), 4, 64, syn), ReasonProtocol},
@@ -106,6 +107,7 @@ func TestReceiveDelivers(t *testing.T) {
 		{"OK: SYN+ACK", segment{flags: flagSYN | flagACK}.bytes(), nil},
 		{"OK: from a tunnel's inside address", fromInside, nil},
 		{"OK: data", segment{flags: flagACK, payload: fill(1380, 1)}.bytes(), nil},
+		{"OK: 8,500 bytes", segment{flags: flagACK, payload: fill(MaxMTU-40, 1)}.bytes(), nil},
 		{"OK: FIN", segment{flags: flagACK | flagFIN}.bytes(), nil},
 		{"OK: RST", segment{flags: flagRST}.bytes(), nil},
 		{"OK: UDP", udpPacket(client, service, []byte("query")), nil},
@@ -165,7 +167,7 @@ func TestAdmit(t *testing.T) {
 			var got recorder
 			l, p := newTestLink(t, cfg, &got)
 			write(t, p, tt.packet)
-			if want := (Packet{tt.packet[9], client, service, p}); tt.asked && (len(asked) != 1 || asked[0] != want) {
+			if want := (Packet{Protocol: tt.packet[9], Source: client, Destination: service, Port: p}); tt.asked && (len(asked) != 1 || asked[0] != want) {
 				t.Errorf("asked %v, want %v", asked, want)
 			}
 			if !tt.asked && len(asked) != 0 {

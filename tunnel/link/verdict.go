@@ -4,18 +4,21 @@ import "net/netip"
 
 // IP protocol numbers of a [Packet].
 const (
-	ProtocolTCP = 6
-	ProtocolUDP = 17
+	ProtocolICMP = 1
+	ProtocolTCP  = 6
+	ProtocolUDP  = 17
 )
 
-// Packet is what [Config.Admit] is told about an inbound packet: a TCP SYN or a UDP datagram whose headers and checksums
-// have been found valid.
+// Packet is what [Config.Admit] and a [Filter] are told about a packet. The headers and checksums of an inbound one have
+// been found valid.
 type Packet struct {
-	// Protocol is ProtocolTCP or ProtocolUDP.
+	// Protocol is an IP protocol number; inbound, ProtocolTCP or ProtocolUDP.
 	Protocol uint8
-	// Source and Destination are the addresses and ports of the packet.
+	// ICMPType and ICMPCode are those of ICMP.
+	ICMPType, ICMPCode uint8
+	// Source and Destination are the addresses and, of TCP and UDP, the ports of the packet.
 	Source, Destination netip.AddrPort
-	// Port is where the packet came in.
+	// Port is where the packet came in, or will go out.
 	Port *Port
 }
 
