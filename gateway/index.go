@@ -17,7 +17,8 @@ type index struct {
 	tunnels    map[string][]spec.TunnelEndpoint // by domain
 	interfaces map[string]*indexedInterface
 	groups     map[string]*spec.TargetGroup
-	uids       map[string]bool // of tunnel endpoints
+	nodes      map[string][]spec.Node // by domain
+	uids       map[string]bool        // of tunnel endpoints
 	// addresses are all that the stacks have to own.
 	addresses map[domainAddress]bool
 }
@@ -39,12 +40,13 @@ type domainAddress struct {
 func newIndex(s *spec.Gateway) *index {
 	x := &index{
 		domains: map[string]*spec.Domain{}, tunnels: map[string][]spec.TunnelEndpoint{},
-		interfaces: map[string]*indexedInterface{}, groups: map[string]*spec.TargetGroup{}, uids: map[string]bool{}, addresses: map[domainAddress]bool{},
+		interfaces: map[string]*indexedInterface{}, groups: map[string]*spec.TargetGroup{}, nodes: map[string][]spec.Node{}, uids: map[string]bool{}, addresses: map[domainAddress]bool{},
 	}
 	balancers := map[string]*spec.LoadBalancer{}
 	for i := range s.LoadBalancers {
 		lb := &s.LoadBalancers[i]
 		balancers[lb.Name] = lb
+		x.nodes[lb.Domain] = append(x.nodes[lb.Domain], lb.Nodes...)
 		for _, n := range lb.Nodes {
 			for _, a := range n.Addresses() {
 				x.addresses[domainAddress{lb.Domain, a}] = true

@@ -19,6 +19,7 @@ import (
 func (g *Gateway) reconcile(s *spec.Gateway) {
 	end := newEndings()
 	index := newIndex(s)
+	g.served.rules = g.served.rules.next(s)
 	for i := range s.Domains {
 		g.openDomain(&s.Domains[i])
 	}
@@ -155,8 +156,10 @@ func (g *Gateway) publish(v *vpc, d *spec.Domain, x *index, end *endings) {
 			want.links[uid] = t.link
 		}
 		want.tunnels, want.exposures = d.TunnelEndpoints, d.Exposures
-		table.Peers = v.peers(d.TunnelEndpoints)
 		want.revoked = x.revokedIn(d)
+		r := g.served.rules
+		want.borders, want.nodes, want.subnets = x.bordersIn(d, r), x.nodesIn(d, r), r.subnetsOf(d)
+		table.Peers = v.peers(d.TunnelEndpoints, want.subnets)
 	}
 	for key, l := range v.listeners {
 		want.services[key] = l.want
@@ -164,7 +167,7 @@ func (g *Gateway) publish(v *vpc, d *spec.Domain, x *index, end *endings) {
 	if want.equal(v.table) {
 		return
 	}
-	table.Exposures = want.compile()
+	table.Exposures, table.Nodes = want.compile(), want.nodes
 	v.table = want
 	end.domains[v.flows] = v
 	end.changedHands[v.domain] = v.domain.Publish(table)
@@ -182,7 +185,11 @@ func (p published) compile() []domain.Exposure {
 	var list []domain.Exposure
 	for _, x := range p.exposures {
 		if a, ok := addresses[x.Interface]; ok {
-			list = append(list, domain.Exposure{Address: a, Tunnels: x.Tunnels, Services: services[x.Interface]})
+			b := p.borders[x.Interface]
+			list = append(list, domain.Exposure{
+				Address: a, Tunnels: x.Tunnels, Services: services[x.Interface],
+				Endpoint: b.endpoint, Subnet: b.subnet, SecurityGroups: b.groups,
+			})
 		}
 	}
 	return list

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"causeway/gateway/domain"
@@ -18,6 +19,7 @@ type served struct {
 	interfaces map[string]*networkInterface
 	services   map[serviceKey]*service
 	tls        map[listenerKey]*tlsListener
+	rules      *rules
 	// complaints are what was logged last of each uid that is not served.
 	complaints map[string]string
 }
@@ -25,7 +27,7 @@ type served struct {
 func newServed() served {
 	return served{
 		domains: map[string]*vpc{}, interfaces: map[string]*networkInterface{}, services: map[serviceKey]*service{},
-		complaints: map[string]string{},
+		complaints: map[string]string{}, rules: &rules{},
 	}
 }
 
@@ -81,10 +83,15 @@ type published struct {
 	services  map[serviceKey]wantedListener
 	// revoked are the addresses of interfaces that may no longer be used, by uid. Their flows may live on.
 	revoked map[string]netip.Addr
+	// borders are those of the exposures, by uid of the interface, subnets those of peers, by name.
+	borders map[string]border
+	subnets map[string]*domain.Subnet
+	nodes   []domain.Node
 }
 
 func (p published) equal(o published) bool {
 	return maps.Equal(p.links, o.links) && maps.Equal(p.services, o.services) && maps.Equal(p.revoked, o.revoked) &&
+		maps.Equal(p.subnets, o.subnets) && maps.EqualFunc(p.borders, o.borders, border.equal) && slices.Equal(p.nodes, o.nodes) &&
 		reflect.DeepEqual(p.tunnels, o.tunnels) && reflect.DeepEqual(p.exposures, o.exposures)
 }
 

@@ -127,7 +127,7 @@ func (g *Gateway) setPeers(v *vpc, want []spec.TunnelEndpoint) {
 }
 
 // peers are the domain's peers that are reachable through a device.
-func (v *vpc) peers(want []spec.TunnelEndpoint) []domain.Peer {
+func (v *vpc) peers(want []spec.TunnelEndpoint, subnets map[string]*domain.Subnet) []domain.Peer {
 	var list []domain.Peer
 	for _, w := range want {
 		t := v.tunnels[w.UID]
@@ -138,6 +138,7 @@ func (v *vpc) peers(want []spec.TunnelEndpoint) []domain.Peer {
 			list = append(list, domain.Peer{
 				Name: p.Name, KeyFingerprint: proxyproto.Fingerprint(p.PublicKey),
 				Tunnel: p.Kind == spec.Tunnel, Port: t.link, Prefixes: p.AllowedIPs,
+				Subnet: subnets[p.Subnet], SecurityGroups: p.SecurityGroups,
 			})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"causeway/gateway/filter"
 	"causeway/tunnel/link"
 )
 
@@ -14,6 +15,23 @@ type Table struct {
 	Peers     []Peer
 	Exposures []Exposure
 	Resolvers []Resolver
+	// Nodes are the addresses of load balancer nodes, to which network ACLs apply too.
+	Nodes []Node
+}
+
+// Subnet is a part of a VPC with the network ACL at its border. Equal pointers in a Table mean the same subnet.
+type Subnet struct {
+	// Name is the resource name.
+	Name string
+	// ACL is nil in a subnet that lets everything in and out.
+	ACL *filter.ACL
+}
+
+// Node is an address of a load balancer node: connections to targets come from it.
+type Node struct {
+	Address netip.Addr
+	// Subnet is nil for a node in none.
+	Subnet *Subnet
 }
 
 // Peer is a WireGuard peer on one of the domain's ports.
@@ -29,6 +47,10 @@ type Peer struct {
 	// Prefixes are the addresses the peer holds; of several peers on one port the longest prefix counts. Peers on
 	// different ports may hold the same.
 	Prefixes []netip.Prefix
+	// Subnet is nil for a peer in none, as tunnels are.
+	Subnet *Subnet
+	// SecurityGroups are the resource names of those that the peer is a member of.
+	SecurityGroups []string
 }
 
 // Exposure is an address of the domain that consumers may connect to.
@@ -37,6 +59,12 @@ type Exposure struct {
 	// Tunnels tells whether peers that are tunnels may.
 	Tunnels  bool
 	Services []Service
+	// Endpoint is the resource name of the endpoint, for explanations.
+	Endpoint string
+	// Subnet is nil for an exposure in none.
+	Subnet *Subnet
+	// SecurityGroups admit connections, any of them; none admits all.
+	SecurityGroups []*filter.Group
 }
 
 // Resolver is an address of the domain's DNS server: [DNSPort] is open there, over UDP and TCP.
@@ -44,6 +72,9 @@ type Resolver struct {
 	Address netip.Addr
 	// Tunnels tells whether peers that are tunnels may ask. Attachments always may.
 	Tunnels bool
+	// Subnet is that of an address at which tunnels may ask, nil for none. Network ACLs do not apply to the resolver inside
+	// the VPC (AWS, "Network ACL basics": they cannot block DNS requests to or from it).
+	Subnet *Subnet
 }
 
 // Service is a port of an exposure.
@@ -58,7 +89,13 @@ type Service struct {
 func (d *Domain) Publish(t Table) (changedHands func(netip.Addr) bool) {
 	// Inbound first: a route to a peer that the table does not know only carries answers.
 	now := compile(t)
+	if now.filtering {
+		d.link.SetFilter(border{d})
+	}
 	before := d.table.Swap(now)
+	if !now.filtering {
+		d.link.SetFilter(nil)
+	}
 	d.link.SetRoutes(routes(t.Peers))
 	return func(a netip.Addr) bool {
 		held, holding := before.holding.lookup(a), now.holding.lookup(a)
@@ -120,6 +157,10 @@ type compiled struct {
 	peers     map[*link.Port]*holders
 	holding   *holders
 	exposures map[netip.Addr]*exposure
+	// borders are the subnets of the domain's own addresses to which network ACLs apply; nil for an address in none.
+	borders map[netip.Addr]*Subnet
+	// filtering tells that some network ACL can deny something.
+	filtering bool
 	// resolvers tell of each address of the DNS server whether tunnels may ask there.
 	resolvers map[netip.Addr]bool
 }
@@ -131,8 +172,8 @@ func (c *compiled) serves(a netip.Addr) bool {
 }
 
 type exposure struct {
-	tunnels bool
-	ports   map[uint16]func() bool
+	Exposure
+	ports map[uint16]func() bool
 }
 
 // holders finds the peers of an address by longest prefix. Most prefixes are single addresses, so a lookup is one map
@@ -148,9 +189,13 @@ func compile(t Table) *compiled {
 	c := &compiled{
 		peers: map[*link.Port]*holders{}, holding: newHolders(),
 		exposures: make(map[netip.Addr]*exposure, len(t.Exposures)), resolvers: make(map[netip.Addr]bool, len(t.Resolvers)),
+		borders: make(map[netip.Addr]*Subnet, len(t.Exposures)),
 	}
 	for _, r := range t.Resolvers {
 		c.resolvers[r.Address] = r.Tunnels
+		if r.Tunnels { // the resolver inside the VPC is exempt
+			c.addBorder(r.Address, r.Subnet)
+		}
 	}
 	for _, p := range t.Peers {
 		h := c.peers[p.Port]
@@ -160,15 +205,25 @@ func compile(t Table) *compiled {
 		}
 		h.add(&p)
 		c.holding.add(&p)
+		c.filtering = c.filtering || p.Subnet.filters()
 	}
 	for _, x := range t.Exposures {
-		e := &exposure{tunnels: x.Tunnels, ports: make(map[uint16]func() bool, len(x.Services))}
+		e := &exposure{Exposure: x, ports: make(map[uint16]func() bool, len(x.Services))}
 		for _, s := range x.Services {
 			e.ports[s.Port] = s.Available
 		}
 		c.exposures[x.Address] = e
+		c.addBorder(x.Address, x.Subnet)
+	}
+	for _, n := range t.Nodes {
+		c.addBorder(n.Address, n.Subnet)
 	}
 	return c
+}
+
+func (c *compiled) addBorder(a netip.Addr, s *Subnet) {
+	c.borders[a] = s
+	c.filtering = c.filtering || s.filters()
 }
 
 // peer is the holder of the address on one port, or nil.
