@@ -145,7 +145,7 @@ var addressLike = regexp.MustCompile(`cidr|address|route|prefix|host|upstream|se
 
 // nameLike are the names of fields that hold names of resources.
 var nameLike = func() map[protoreflect.Name]bool {
-	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true}
+	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true, "endpoint": true, "endpoint_service": true}
 	for _, kind := range resource.All() {
 		for field := range kind.References {
 			all[field] = true

@@ -108,6 +108,14 @@ var given = map[protoreflect.FullName]func(protoreflect.Message){
 	"causeway.v1.RegisterTargetsRequest.targets": func(r protoreflect.Message) {
 		r.Interface().(*pb.RegisterTargetsRequest).Targets = []*pb.Target{{IpAddress: "192.168.7.20", Port: 8081, Weight: new(int32(2))}, {IpAddress: "192.168.7.21"}}
 	},
+	"causeway.v1.ListFlowsRequest.parent": func(r protoreflect.Message) {
+		r.Interface().(*pb.ListFlowsRequest).Parent = "accounts/alpha"
+	},
+	"causeway.v1.ListFlowsRequest.filter": func(r protoreflect.Message) {
+		r.Interface().(*pb.ListFlowsRequest).Filter = &pb.FlowFilter{
+			Vpc: "accounts/alpha/vpcs/prod", Endpoint: "accounts/alpha/vpcs/prod/endpoints/main", EndpointService: "accounts/alpha/endpointServices/main",
+		}
+	},
 	"causeway.v1.DeregisterTargetsRequest.targets": func(r protoreflect.Message) {
 		r.Interface().(*pb.DeregisterTargetsRequest).Targets = []*pb.Target{{IpAddress: "192.168.7.10"}}
 	},

@@ -27,6 +27,7 @@ import (
 	"causeway/controlplane/resource"
 	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
+	"causeway/gateway/spec"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -102,7 +103,7 @@ func (w *world) serve(ctx context.Context) {
 	secrets, err := secret.OpenFile(w.path("secrets.key"))
 	must(w.t, err)
 	services, err := api.New(api.Config{
-		Store: w.store, Observer: w, Gateways: w, Secrets: secrets, TXT: noRecords{},
+		Store: w.store, Observer: w, Gateways: w, Flows: w, Secrets: secrets, TXT: noRecords{},
 		Zones: []api.Zone{{Region: "us-east-1", Name: "us-east-1a"}, {Region: "us-east-1", Name: "us-east-1b"}, {Region: "eu-west-1", Name: "eu-west-1a"}},
 		Now:   func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
@@ -164,6 +165,27 @@ func (w *world) Observe(context.Context, proto.Message) {}
 // Gateways implements api.GatewayStatus.
 func (w *world) Gateways(context.Context) []*pb.Gateway {
 	return []*pb.Gateway{{Name: "gateways/g1", State: pb.Gateway_AVAILABLE}}
+}
+
+// Flows implements api.Flows: alpha has two connections and ghost two.
+func (w *world) Flows(match func(*spec.FlowRecord) bool, after uint64, limit int) (list []spec.FlowRecord) {
+	for n, account := range []string{alpha, ghost, alpha, ghost} {
+		vpc := map[string]string{alpha: "prod", ghost: ghost}[account]
+		id := map[string]string{alpha: "main", ghost: ghost}[account]
+		r := spec.FlowRecord{
+			ID: uint64(n + 1), Protocol: 6, Domain: "accounts/" + account + "/vpcs/" + vpc, Endpoint: "accounts/" + account + "/vpcs/" + vpc + "/endpoints/" + id,
+			Service: "accounts/" + account + "/endpointServices/" + id,
+		}
+		if r.ID > after && len(list) < limit && match(&r) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// WatchFlows implements api.Flows: no connection ends.
+func (w *world) WatchFlows(func(*spec.FlowRecord) bool, int) (<-chan *spec.FlowRecord, func()) {
+	return nil, func() {}
 }
 
 // forget makes one resource of each kind that can be made, and removes it again.

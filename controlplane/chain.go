@@ -19,12 +19,17 @@ type chain struct {
 	audit    *slog.Logger
 	metrics  *grpcprom.ServerMetrics
 	limiter  *limiter
+	// stopping ends, by stop, when the server is to stop.
+	stopping context.Context
+	stop     context.CancelFunc
 	// access is complete before the server serves and not changed after.
 	access accessMap
 }
 
 func newChain(cfg Config) *chain {
+	stopping, stop := context.WithCancel(context.Background())
 	return &chain{
+		stopping: stopping, stop: stop,
 		services: cfg.Services,
 		log:      cfg.Logger,
 		audit:    cfg.Logger.WithGroup("audit"),
@@ -61,6 +66,7 @@ func (c *chain) stream() []grpc.StreamServerInterceptor {
 		stream(c.auditCall),
 		stream(c.mapError),
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(recovered)),
+		stream(c.untilStop),
 		stream(c.authenticate),
 		stream(c.limit),
 		c.validateStream,

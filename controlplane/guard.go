@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"
 	"google.golang.org/grpc"
@@ -34,6 +35,21 @@ func (c *chain) mapError(ctx context.Context, method string, _ any, next func(co
 		c.log.Error("api call failed", "method", method, "request_id", id, "error", cause)
 	}
 	return st.Err()
+}
+
+// errStopping is why streams end that would hold up the server's stop.
+var errStopping = errors.New("server stops")
+
+// untilStop ends a stream when the server is to stop.
+func (c *chain) untilStop(ctx context.Context, method string, _ any, next func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.stopping, func() { cancel(errStopping) })()
+	err := next(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errStopping) && !standard(method) {
+		return apierr.NotReady(time.Second, "the server stops; call again in a moment")
+	}
+	return err
 }
 
 // recovered makes an error of a panic; mapError logs it and tells the caller nothing of it.

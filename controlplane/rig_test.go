@@ -35,9 +35,24 @@ func (v *vpcs) GetVpc(ctx context.Context, r *pb.GetVpcRequest) (*pb.Vpc, error)
 	return v.get(ctx, r.GetName())
 }
 
+// diagnostics is a service with a stream that does not end by itself.
+type diagnostics struct {
+	pb.UnimplementedDiagnosticsServer
+}
+
+// WatchFlows implements pb.DiagnosticsServer.
+func (*diagnostics) WatchFlows(_ *pb.WatchFlowsRequest, stream grpc.ServerStreamingServer[pb.WatchFlowsResponse]) error {
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
 // services register all of the API, of which only GetVpc is implemented.
 type services struct {
 	vpcs
+	diagnostics
 	register func(grpc.ServiceRegistrar) // in addition
 }
 
@@ -50,6 +65,7 @@ func (s *services) Register(r grpc.ServiceRegistrar) {
 	pb.RegisterEndpointsServer(r, pb.UnimplementedEndpointsServer{})
 	pb.RegisterVpnConnectionsServer(r, pb.UnimplementedVpnConnectionsServer{})
 	pb.RegisterGatewaysServer(r, pb.UnimplementedGatewaysServer{})
+	pb.RegisterDiagnosticsServer(r, &s.diagnostics)
 	if s.register != nil {
 		s.register(r)
 	}
@@ -102,6 +118,7 @@ type rig struct {
 	dir    string
 	server *Server
 	logs   *logs
+	stop   func() // the server, and waits for that
 }
 
 func startRig(t *testing.T, s *services, change func(*Config)) *rig {
@@ -129,12 +146,13 @@ func startRig(t *testing.T, s *services, change func(*Config)) *rig {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.server.Run(ctx) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(r.stop)
 	select {
 	case <-r.server.Listening():
 	case err := <-ended:

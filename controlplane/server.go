@@ -79,6 +79,7 @@ type Server struct {
 	grpc         *grpc.Server
 	health       *health.Server
 	metrics      prometheus.Collector
+	endStreams   context.CancelFunc
 	certificates *certificates // nil without a TLS listener
 	listeners    []net.Listener
 	listening    chan struct{}
@@ -113,7 +114,7 @@ func (s *Server) init() error {
 		security = newListenerCredentials(s.certificates.config())
 	}
 	chain := newChain(s.cfg)
-	s.metrics = chain.metrics
+	s.metrics, s.endStreams = chain.metrics, chain.stop
 	s.grpc = grpc.NewServer(append(limits(),
 		grpc.Creds(security),
 		grpc.ForceServerCodecV2(newLenientCodec()),
@@ -211,6 +212,7 @@ func (s *Server) listen(ctx context.Context) (err error) {
 // stop ends serving within stopTimeout.
 func (s *Server) stop() {
 	s.health.Shutdown()
+	s.endStreams()
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"causeway/gateway/spec"
 	"causeway/tunnel/link"
 )
 
@@ -36,7 +37,10 @@ type Config struct {
 	MTU int
 	// UAPIDir is where WireGuard's sockets are made for `wg show`; empty makes none.
 	UAPIDir string
-	Logger  *slog.Logger
+	// OnRecord, if not nil, is called once for every connection that ended or was refused after its handshake. It is
+	// called by the goroutines that carry the packets and must not block, and not change the record.
+	OnRecord func(*spec.FlowRecord)
+	Logger   *slog.Logger
 
 	// hostAddresses lists the addresses of the host, which no target may have; nil asks the system.
 	hostAddresses func() ([]netip.Addr, error)

@@ -15,6 +15,7 @@ import (
 
 	"causeway/gateway/balance"
 	"causeway/gateway/endpoint"
+	"causeway/gateway/flowlog"
 	"causeway/gateway/spec"
 )
 
@@ -58,6 +59,7 @@ type Gateway struct {
 	refusal  atomic.Pointer[spec.Refusal]
 	lost     *losses
 	revoked  *revocations
+	records  flowlog.Feed
 }
 
 // New returns a Gateway that serves nothing until [Gateway.Run].

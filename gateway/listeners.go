@@ -50,7 +50,8 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 			key := serviceKey{e.Interface, l.Port}
 			plan[key] = wantedListener{
 				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, uid: n.endpoint.UID, via: e.Via,
-				idle: l.IdleTimeout, service: g.served.services[key], tls: l.TLS != nil,
+				provides: n.endpoint.Service,
+				idle:     l.IdleTimeout, service: g.served.services[key], tls: l.TLS != nil,
 				receive: int(min(endpoint.ReceiveBuffer(n.endpoint.Bandwidth.BaselineBPS), maxReceiveBuffer)),
 			}
 		}
@@ -137,7 +138,8 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 	}
 	cfg := endpoint.ListenerConfig{
 		Endpoint: ep, Queue: queue,
-		Exposure: want.at, NetworkInterface: key.iface, EndpointName: want.endpoint, Via: want.via,
+		Exposure: want.at, NetworkInterface: key.iface, Via: want.via,
+		EndpointName: want.endpoint, EndpointUID: want.uid, Service: want.provides,
 		Peer: func(consumer netip.Addr) (endpoint.Peer, bool) {
 			p, ok := v.domain.PeerOf(consumer)
 			return endpoint.Peer{Name: p.Name, KeyFingerprint: p.KeyFingerprint}, ok

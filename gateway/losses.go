@@ -70,15 +70,3 @@ func (g *Gateway) resetLost(ctx context.Context) error {
 		}
 	}
 }
-
-// flowEnded lets a flow's target group know how its target behaved.
-func (g *Gateway) flowEnded(r endpoint.Record) {
-	group := g.pool.Group(r.TargetGroup)
-	switch {
-	case group == nil:
-	case r.EgressBytes > 0:
-		group.Answered(r.Target)
-	case r.Reason == endpoint.ReasonTargetReset:
-		group.Reset(r.Target)
-	}
-}

@@ -69,6 +69,7 @@ type wantedListener struct {
 	endpoint string
 	uid      string // of the endpoint
 	via      string
+	provides string // the endpoint service
 	idle     time.Duration
 	receive  int  // bytes
 	tls      bool // it ends TLS

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"causeway/gateway/flowlog"
 )
 
 // config is the daemon's configuration file; docs/causewayd.yaml describes every key.
@@ -26,6 +28,7 @@ type config struct {
 	DNS           dnsConfig           `yaml:"dns"`
 	Notifications notificationsConfig `yaml:"notifications"`
 	ZoneBudget    zoneBudgetConfig    `yaml:"zone_budget"`
+	FlowLog       flowLogConfig       `yaml:"flow_log"`
 	Store         storeConfig         `yaml:"store"`
 	HTTP          httpConfig          `yaml:"http"`
 	Log           logConfig           `yaml:"log"`
@@ -75,6 +78,13 @@ type zoneBudgetConfig struct {
 	ShrinkAfter time.Duration `yaml:"shrink_after"`
 }
 
+type flowLogConfig struct {
+	File      string `yaml:"file"`
+	Format    string `yaml:"format"`
+	MaxSizeMB int    `yaml:"max_size_mb"`
+	MaxFiles  int    `yaml:"max_files"`
+}
+
 type storeConfig struct {
 	Endpoints   []string `yaml:"endpoints"`
 	CA          string   `yaml:"ca"`
@@ -108,6 +118,7 @@ func defaultConfig() config {
 		},
 		DNS:        dnsConfig{Suffix: "causeway.internal"},
 		ZoneBudget: zoneBudgetConfig{GrowAfter: time.Minute, ShrinkAfter: 15 * time.Minute},
+		FlowLog:    flowLogConfig{Format: flowlog.DefaultFormat, MaxSizeMB: flowlog.DefaultMaxSizeMB, MaxFiles: flowlog.DefaultMaxFiles},
 		HTTP:       httpConfig{Listen: "127.0.0.1:7480"},
 		Log:        logConfig{Level: slog.LevelInfo, Format: "text"},
 	}

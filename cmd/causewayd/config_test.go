@@ -107,6 +107,8 @@ func TestConfigIsRefused(t *testing.T) {
 		{"bad number of forwarders", "dns: {forwarders: ['9.9.9.9:1', '9.9.9.9:2', '9.9.9.9:3', '9.9.9.9:4', '9.9.9.9:5', '9.9.9.9:6', '9.9.9.9:7']}\n",
 			[]string{"7 addresses, at most 6"}},
 		{"bad duration", "zone_budget: {grow_after: 1ms}\n", []string{"zone_budget.grow_after"}},
+		{"bad flow log", "flow_log: {file: flows.log, format: '${srcaddr} ${tcp}', max_size_mb: 0, max_files: 100000}\n",
+			[]string{"flow_log.file", `flow_log.format: "tcp" is not known`, "flow_log.max_size_mb", "flow_log.max_files"}},
 		{"bad store without certificates", "store: {endpoints: ['https://a:2379']}\n", []string{"mutual TLS"}},
 		{"bad store in plain text", "store: {endpoints: ['http://a:2379'], ca: a, certificate: b, key: c}\n", []string{"store.endpoints[0]"}},
 		{"bad certificates without store", "store: {ca: a}\n", []string{"none is named"}},

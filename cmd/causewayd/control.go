@@ -27,11 +27,17 @@ const (
 	openWithin = 10 * time.Second
 )
 
+// dataPlane is what the control plane asks of the gateway.
+type dataPlane interface {
+	reconcile.Gateway
+	api.Flows
+}
+
 // controlPlane is the store, the reconciler and the API.
 type controlPlane struct {
 	cfg      config
 	log      *slog.Logger
-	gateway  reconcile.Gateway
+	gateway  dataPlane
 	registry *prometheus.Registry
 	latency  *prometheus.HistogramVec
 
@@ -39,7 +45,7 @@ type controlPlane struct {
 	server     atomic.Pointer[controlplane.Server]
 }
 
-func newControlPlane(cfg config, gateway reconcile.Gateway, registry *prometheus.Registry, log *slog.Logger) *controlPlane {
+func newControlPlane(cfg config, gateway dataPlane, registry *prometheus.Registry, log *slog.Logger) *controlPlane {
 	return &controlPlane{
 		cfg: cfg, log: log, gateway: gateway, registry: registry,
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -80,7 +86,7 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := c.newServer(ctx, api.Config{Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Receivers: guard})
+	server, err := c.newServer(ctx, api.Config{Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Flows: c.gateway, Receivers: guard})
 	if err != nil {
 		return err
 	}

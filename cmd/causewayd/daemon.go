@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"causeway/gateway"
+	"causeway/gateway/flowlog"
+	"causeway/gateway/spec"
 	"causeway/tunnel"
 )
 
@@ -22,6 +25,7 @@ type daemon struct {
 	cfg      config
 	log      *slog.Logger
 	registry *prometheus.Registry
+	flowLog  *flowlog.File // nil if there is none
 	gateway  *gateway.Gateway
 	control  *controlPlane
 }
@@ -36,6 +40,10 @@ func newDaemon(cfg config, log *slog.Logger) (*daemon, error) {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	d := &daemon{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
+	onRecord, err := d.openFlowLog()
+	if err != nil {
+		return nil, err
+	}
 	d.gateway, err = gateway.New(gateway.Config{
 		StateDir:      filepath.Join(cfg.DataDir, "gateway"),
 		Advertise:     cfg.WireGuard.Advertise,
@@ -45,8 +53,9 @@ func newDaemon(cfg config, log *slog.Logger) (*daemon, error) {
 		ShrinkAfter: cfg.ZoneBudget.ShrinkAfter,
 		MTU:         cfg.WireGuard.MTU,
 		DNSSuffix:   cfg.DNS.Suffix, Forwarders: cfg.DNS.forwarders(),
-		UAPIDir: tunnel.DefaultUAPIDir,
-		Logger:  log.With("part", "gateway"),
+		UAPIDir:  tunnel.DefaultUAPIDir,
+		OnRecord: onRecord,
+		Logger:   log.With("part", "gateway"),
 	})
 	if err != nil {
 		return nil, err
@@ -64,14 +73,40 @@ func newDaemon(cfg config, log *slog.Logger) (*daemon, error) {
 	return d, nil
 }
 
+// openFlowLog makes the flow log if the configuration names a file, and gives what takes its records; nil if not.
+func (d *daemon) openFlowLog() (func(*spec.FlowRecord), error) {
+	cfg := d.cfg.FlowLog
+	if cfg.File == "" {
+		return nil, nil
+	}
+	format, err := flowlog.ParseFormat(cfg.Format)
+	if err != nil {
+		return nil, fmt.Errorf("flow_log.format: %w", err)
+	}
+	d.flowLog, err = flowlog.NewFile(flowlog.FileConfig{
+		Path: cfg.File, Format: format, MaxSizeMB: cfg.MaxSizeMB, MaxFiles: cfg.MaxFiles, Logger: d.log.With("part", "flow log"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.registry.Register(d.flowLog); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return d.flowLog.Add, nil
+}
+
 // run serves until ctx ends or a part fails for good.
 func (d *daemon) run(ctx context.Context) error {
 	start := time.Now()
-	err := runComponents(ctx,
-		component{"gateway", d.gateway.Run},
-		component{"http", d.serveHTTP},
-		component{"control plane", d.control.run},
-	)
+	components := []component{
+		{"gateway", d.gateway.Run},
+		{"http", d.serveHTTP},
+		{"control plane", d.control.run},
+	}
+	if d.flowLog != nil { // it outlives the gateway, whose last flows end with it
+		components = slices.Insert(components, 0, component{"flow log", d.flowLog.Run})
+	}
+	err := runComponents(ctx, components...)
 	d.log.Info("stopped", "uptime", time.Since(start).Round(time.Millisecond))
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"causeway/gateway/flowlog"
 )
 
 const (
@@ -47,6 +49,7 @@ func (c *config) validate() error {
 	p.prefixes("notifications.allow", c.Notifications.Allow)
 	p.duration("zone_budget.grow_after", c.ZoneBudget.GrowAfter)
 	p.duration("zone_budget.shrink_after", c.ZoneBudget.ShrinkAfter)
+	p.flowLog(&c.FlowLog)
 	p.store(&c.Store)
 	p.address("http.listen", c.HTTP.Listen)
 	if c.Log.Format != "text" && c.Log.Format != "json" {
@@ -145,6 +148,21 @@ func (p *problems) wireGuard(c *wireGuardConfig) {
 	}
 	if c.MTU < minMTU || c.MTU > maxMTU {
 		p.add("wireguard.mtu", "%d is outside %d to %d", c.MTU, minMTU, maxMTU)
+	}
+}
+
+func (p *problems) flowLog(c *flowLogConfig) {
+	if c.File != "" && !filepath.IsAbs(c.File) {
+		p.add("flow_log.file", "%q is not an absolute path", c.File)
+	}
+	if _, err := flowlog.ParseFormat(c.Format); err != nil {
+		p.add("flow_log.format", "%w", err)
+	}
+	if c.MaxSizeMB < 1 || c.MaxSizeMB > flowlog.MaxSizeMB {
+		p.add("flow_log.max_size_mb", "%d is outside 1 to %d", c.MaxSizeMB, flowlog.MaxSizeMB)
+	}
+	if c.MaxFiles < 1 || c.MaxFiles > flowlog.MaxFiles {
+		p.add("flow_log.max_files", "%d is outside 1 to %d", c.MaxFiles, flowlog.MaxFiles)
 	}
 }
 

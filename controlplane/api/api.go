@@ -56,6 +56,8 @@ type Config struct {
 	Observer Observer
 	// Gateways may be nil: then there are none.
 	Gateways GatewayStatus
+	// Flows may be nil: then there are none.
+	Flows Flows
 	// Secrets seals what nobody may read in the store. Required.
 	Secrets *secret.Box
 	// DNSSuffix ends the names of endpoints; empty is [dnsname.DefaultSuffix].
@@ -71,7 +73,10 @@ type Config struct {
 }
 
 // API is the set of services. It has no goroutines; its methods are safe for concurrent use.
-type API struct{ kernel *kernel }
+type API struct {
+	kernel *kernel
+	flows  Flows
+}
 
 // kernel is what the services share.
 type kernel struct {
@@ -127,7 +132,7 @@ func New(cfg Config) (*API, error) {
 	if k.random == nil {
 		k.random = rand.Reader
 	}
-	return &API{kernel: k}, nil
+	return &API{kernel: k, flows: cfg.Flows}, nil
 }
 
 // Register makes a gRPC server serve the services. Its interceptors must have put a [Caller] in the
@@ -138,5 +143,6 @@ func (a *API) Register(s grpc.ServiceRegistrar) {
 	pb.RegisterPeeringsServer(s, &peerings{kernel: a.kernel})
 	pb.RegisterVpnConnectionsServer(s, &vpnConnections{kernel: a.kernel})
 	pb.RegisterGatewaysServer(s, &gateways{kernel: a.kernel})
+	pb.RegisterDiagnosticsServer(s, &diagnostics{kernel: a.kernel, flows: a.flows})
 	a.registerServices(s)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -82,6 +83,7 @@ type lab struct {
 	txt txtRecords
 	// observe is called as the Observer if it is not nil.
 	observe func(proto.Message)
+	flows   fakeFlows
 }
 
 var labs atomic.Int64
@@ -96,7 +98,7 @@ func newLab(t *testing.T) *lab {
 	l := &lab{t: t, a: fmt.Sprintf("a%d", n), b: fmt.Sprintf("b%d", n)}
 	var err error
 	l.api, err = New(Config{
-		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets, TXT: &l.txt,
+		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets, TXT: &l.txt, Flows: &l.flows,
 		Now: func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) },
 	})
 	must(t, err)
@@ -118,7 +120,7 @@ func (l *lab) Observe(_ context.Context, m proto.Message) {
 // serve runs the services on an in-memory listener, with what the real server's interceptors do.
 func (l *lab) serve() {
 	listener := bufconn.Listen(1 << 20)
-	server := grpc.NewServer(grpc.UnaryInterceptor(l.intercept))
+	server := grpc.NewServer(grpc.UnaryInterceptor(l.intercept), grpc.StreamInterceptor(l.interceptStream))
 	l.api.Register(server)
 	var running sync.WaitGroup
 	running.Go(func() { _ = server.Serve(listener) })
@@ -134,19 +136,31 @@ func (l *lab) serve() {
 }
 
 func (l *lab) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := l.api.CheckRequest(req.(proto.Message)); err != nil {
+		return nil, err
+	}
+	resp, err := next(identified(ctx), req)
+	return resp, l.status(err)
+}
+
+func (l *lab) interceptStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return l.status(next(srv, &middleware.WrappedServerStream{ServerStream: ss, WrappedContext: identified(ss.Context())}))
+}
+
+func identified(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if account := md.Get("account"); len(account) == 1 {
 		ctx = WithCaller(ctx, Caller{Account: account[0], Operator: len(md.Get("operator")) > 0, Role: pb.Token_ADMIN})
 	}
-	if err := l.api.CheckRequest(req.(proto.Message)); err != nil {
-		return nil, err
-	}
-	resp, err := next(ctx, req)
+	return ctx
+}
+
+func (l *lab) status(err error) error {
 	st, cause := apierr.ToStatus(err, "test")
 	if cause != nil {
 		l.t.Logf("cause of %v: %v", st.Code(), cause)
 	}
-	return resp, st.Err()
+	return st.Err()
 }
 
 // as gives the context of an administrator of an account.

@@ -198,6 +198,8 @@ func (f *Flow) Record() Record {
 		Peer:             f.peer,
 		NetworkInterface: f.NetworkInterface(),
 		EndpointName:     f.EndpointName(),
+		EndpointUID:      f.listener.cfg.EndpointUID,
+		Service:          f.listener.cfg.Service,
 		Via:              f.Via(),
 		Target:           f.Target(),
 		TargetGroup:      f.TargetGroup(),
@@ -216,6 +218,8 @@ type Record struct {
 	Peer             string
 	NetworkInterface string
 	EndpointName     string
+	EndpointUID      string
+	Service          string
 	Via              string
 	// Target is zero when none was connected, and TargetGroup empty.
 	Target      netip.AddrPort

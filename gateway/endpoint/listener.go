@@ -31,8 +31,9 @@ type ListenerConfig struct {
 	Exposure netip.AddrPort
 	// NetworkInterface is the uid of the network interface exposed.
 	NetworkInterface string
-	// EndpointName is the resource name of the endpoint.
-	EndpointName string
+	// EndpointName is the resource name of the endpoint, EndpointUID its uid
+	// and Service the resource name of the endpoint service.
+	EndpointName, EndpointUID, Service string
 	// Via is the uid of the peering or association the exposure came over;
 	// empty in the endpoint's own VPC.
 	Via string

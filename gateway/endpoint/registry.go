@@ -1,7 +1,10 @@
 package endpoint
 
 import (
+	"cmp"
 	"errors"
+	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -156,13 +159,20 @@ func (e *Engine) CloseWhere(match func(*Flow) bool, why Reason) int {
 }
 
 // Flows returns a record of every live flow.
-func (e *Engine) Flows() []Record {
-	flows := e.snapshot()
-	records := make([]Record, len(flows))
-	for i, f := range flows {
-		records[i] = f.Record()
+func (e *Engine) Flows() []Record { return slices.Collect(e.FlowsAfter(0)) }
+
+// FlowsAfter gives a record of every live flow with a greater number, in the
+// order of their numbers, which is that of their beginnings.
+func (e *Engine) FlowsAfter(id uint64) iter.Seq[Record] {
+	flows := slices.DeleteFunc(e.snapshot(), func(f *Flow) bool { return f.id <= id })
+	slices.SortFunc(flows, func(a, b *Flow) int { return cmp.Compare(a.id, b.id) })
+	return func(yield func(Record) bool) {
+		for _, f := range flows {
+			if !yield(f.Record()) {
+				return
+			}
+		}
 	}
-	return records
 }
 
 // Stats are an engine's counters since it was made.

@@ -7,7 +7,10 @@ import (
 
 // FlowRecord tells of a connection that ended, was refused, or lives.
 type FlowRecord struct {
+	// ID is unique in the life of a gateway process, and grows.
 	ID uint64
+	// Protocol is the IP protocol number: 6 for TCP.
+	Protocol uint8
 	// Domain is the consumer's VPC or Direct Connect gateway.
 	Domain   string
 	Consumer netip.AddrPort
@@ -16,17 +19,22 @@ type FlowRecord struct {
 	Peer string
 	// Endpoint is the resource name of the endpoint, Interface the UID of its network interface, Zone the
 	// interface's, and Via the peering it was reached over.
-	Endpoint  string
-	Interface string
-	Zone      string
-	Via       string
+	Endpoint    string
+	EndpointUID string
+	Interface   string
+	Zone        string
+	Via         string
+	// Service is the resource name of the endpoint service. It is empty if the connection was refused for
+	// reasons of the consumer's side and never concerned the service.
+	Service string
 	// Statement identifies what in the endpoint policy decided, empty without a policy: the Sid, or "#" and
 	// the statement's number from 1, or "implicit-deny". DryRun tells that a denial was not enforced.
 	Statement string
 	Denied    bool
 	DryRun    bool
 	// ServerName is that of the consumer's TLS ClientHello where it was read.
-	ServerName  string
+	ServerName string
+	// Target is zero, and TargetGroup empty, until a target is connected.
 	Target      netip.AddrPort
 	TargetGroup string
 	// IngressBytes went from consumer to target, EgressBytes back.
@@ -36,6 +44,9 @@ type FlowRecord struct {
 	End    time.Time
 	Reason string
 }
+
+// Accepted reports whether the connection got as far as a target.
+func (r *FlowRecord) Accepted() bool { return r.Target.IsValid() }
 
 // Question asks what would become of a connection.
 type Question struct {
