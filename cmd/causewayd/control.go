@@ -73,8 +73,9 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	}
 	reconciler, err := reconcile.New(reconcile.Config{
 		Store: s, Cache: cache, Gateway: c.gateway, Secrets: secrets, Zones: c.zones(),
-		Ports:  reconcile.PortRange(c.cfg.WireGuard.Ports),
-		Logger: c.log,
+		Ports:     reconcile.PortRange(c.cfg.WireGuard.Ports),
+		DNSSuffix: c.cfg.DNS.Suffix,
+		Logger:    c.log,
 	})
 	if err != nil {
 		return err
@@ -86,7 +87,10 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := c.newServer(ctx, api.Config{Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Flows: c.gateway, Receivers: guard})
+	server, err := c.newServer(ctx, api.Config{
+		Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Flows: c.gateway, Receivers: guard,
+		DNSSuffix: c.cfg.DNS.Suffix, TXT: newTXTServers(c.cfg.DNS.forwarders()),
+	})
 	if err != nil {
 		return err
 	}
