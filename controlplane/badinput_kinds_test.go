@@ -2,9 +2,11 @@ package controlplane_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -15,14 +17,20 @@ import (
 
 // value is a bad value for a field or an element of it.
 type value struct {
-	what string
-	kind mutationKind
-	make func(empty protoreflect.Value) protoreflect.Value
+	what    string
+	mutator string
+	kind    mutationKind
+	make    func(empty protoreflect.Value) protoreflect.Value
 }
 
 func scalar(kind mutationKind, v any) value {
+	return named(fmt.Sprintf("%.60q", fmt.Sprint(v)), kind, v)
+}
+
+// named is scalar for a value that the world decides.
+func named(mutator string, kind mutationKind, v any) value {
 	made := protoreflect.ValueOf(v)
-	return value{fmt.Sprint(v), kind, func(protoreflect.Value) protoreflect.Value { return made }}
+	return value{fmt.Sprint(v), mutator, kind, func(protoreflect.Value) protoreflect.Value { return made }}
 }
 
 // values gives the bad values of a field of a type.
@@ -86,12 +94,12 @@ func enums(f protoreflect.FieldDescriptor) []value {
 
 // messages gives bad values of the well-known types, and an empty one of others.
 func (w *world) messages(m *method, f protoreflect.FieldDescriptor) []value {
-	empty := value{"empty", maybe, func(v protoreflect.Value) protoreflect.Value { return v }}
+	empty := value{"empty", "empty", maybe, func(v protoreflect.Value) protoreflect.Value { return v }}
 	all := []value{empty}
 	switch f.Message().FullName() {
 	case "google.protobuf.Timestamp", "google.protobuf.Duration":
 		for _, at := range badTimes {
-			all = append(all, value{fmt.Sprint(at), maybe, func(v protoreflect.Value) protoreflect.Value {
+			all = append(all, value{fmt.Sprint(at), fmt.Sprint(at), maybe, func(v protoreflect.Value) protoreflect.Value {
 				fields := v.Message().Descriptor().Fields()
 				v.Message().Set(fields.ByName("seconds"), protoreflect.ValueOfInt64(at.seconds))
 				v.Message().Set(fields.ByName("nanos"), protoreflect.ValueOfInt32(at.nanos))
@@ -111,6 +119,12 @@ func (w *world) messages(m *method, f protoreflect.FieldDescriptor) []value {
 // masks gives masks of what should and should not be in one.
 func (w *world) masks(m *method) []value {
 	paths := append([][]string{}, badPaths...)
+	mutator := func(n int) string {
+		if n < len(badPaths) {
+			return fmt.Sprintf("mask %.60q", badPaths[n])
+		}
+		return "mask of a field"
+	}
 	resource := w.main[m.noun].ProtoReflect().Descriptor().Fields()
 	for n := range resource.Len() {
 		paths = append(paths, []string{string(resource.Get(n).Name())})
@@ -121,12 +135,12 @@ func (w *world) masks(m *method) []value {
 	}
 	paths = append(paths, many)
 	var all []value
-	for _, path := range paths {
+	for n, path := range paths {
 		filled := make([]string, len(path))
-		for n := range path {
-			filled[n] = strings.ReplaceAll(path[n], "%s", string(resource.Get(resource.Len()/2).Name()))
+		for k := range path {
+			filled[k] = strings.ReplaceAll(path[k], "%s", string(resource.Get(resource.Len()/2).Name()))
 		}
-		all = append(all, value{"mask " + strings.Join(filled[:min(len(filled), 3)], ","), maybe, func(v protoreflect.Value) protoreflect.Value {
+		all = append(all, value{"mask " + strings.Join(filled[:min(len(filled), 3)], ","), mutator(n), maybe, func(v protoreflect.Value) protoreflect.Value {
 			list := v.Message().Mutable(v.Message().Descriptor().Fields().ByName("paths")).List()
 			for _, p := range filled {
 				list.Append(protoreflect.ValueOfString(p))
@@ -134,7 +148,7 @@ func (w *world) masks(m *method) []value {
 			return v
 		}})
 	}
-	return append(all, value{"mask not UTF-8", undecodable, func(v protoreflect.Value) protoreflect.Value {
+	return append(all, value{"mask not UTF-8", "mask not UTF-8", undecodable, func(v protoreflect.Value) protoreflect.Value {
 		v.Message().Mutable(v.Message().Descriptor().Fields().ByName("paths")).List().Append(protoreflect.ValueOfString(placeholder))
 		return v
 	}})
@@ -169,9 +183,9 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 	for _, text := range strangeTexts {
 		add(textKind(m, f, text), text)
 	}
-	for _, text := range spoiled(good) {
+	for n, text := range spoiled(good) {
 		if text != good {
-			add(textKind(m, f, text), text)
+			all = append(all, named(fmt.Sprint("spoiled ", n), textKind(m, f, text), text))
 		}
 	}
 	name := string(f.Name())
@@ -186,9 +200,10 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 		add(wrong, badURLs...)
 	case strings.HasSuffix(name, "public_key"):
 		add(wrong, badKeys...)
-		add(wrong, w.theirs["Attachment"].(*pb.Attachment).GetPublicKey(), w.spare["CustomerGateway"].(*pb.CustomerGateway).GetPublicKey())
+		all = append(all, named("their key", wrong, w.theirs["Attachment"].(*pb.Attachment).GetPublicKey()),
+			named("own key", wrong, w.spare["CustomerGateway"].(*pb.CustomerGateway).GetPublicKey()))
 	case name == "etag":
-		add(maybe, w.main["Vpc"].(*pb.Vpc).GetEtag())
+		all = append(all, named("etag of a VPC", maybe, w.main["Vpc"].(*pb.Vpc).GetEtag()))
 	}
 	return all
 }
@@ -233,24 +248,25 @@ func inside(m *method, f protoreflect.FieldDescriptor) bool {
 // sees everything.
 func (w *world) strangers(m *method, f protoreflect.FieldDescriptor, good string) []value {
 	var all []value
-	add := func(kind mutationKind, name, uid string) {
+	add := func(mutator string, kind mutationKind, name, uid string) {
 		same := collection(name) == collection(good) || !strings.Contains(good, "/")
 		if kind == wrong && same || f.Name() == "peer_vpc" || m.access == pb.Access_OPERATE {
 			kind = maybe
 		}
-		all = append(all, scalar(kind, name))
+		all = append(all, named(mutator, kind, name))
 		if uid != "" {
-			all = append(all, scalar(kind, uid))
+			all = append(all, named(mutator+"'s uid", kind, uid))
 		}
 	}
-	for noun, m := range w.theirs {
-		add(invisible, m.(resource.Message).GetName(), m.(resource.Message).GetUid())
+	for _, noun := range slices.Sorted(maps.Keys(w.theirs)) {
+		theirs := w.theirs[noun].(resource.Message)
+		add("their "+string(noun), invisible, theirs.GetName(), theirs.GetUid())
 		if own, ok := w.main[noun].(resource.Message); ok {
-			add(wrong, own.GetName(), own.GetUid())
+			add("own "+string(noun), wrong, own.GetName(), own.GetUid())
 		}
 	}
-	for _, gone := range w.gone {
-		add(invisible, gone[0], gone[1])
+	for _, noun := range slices.Sorted(maps.Keys(w.gone)) {
+		add("deleted "+string(noun), invisible, w.gone[noun][0], w.gone[noun][1])
 	}
 	return all
 }

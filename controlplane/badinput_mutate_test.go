@@ -16,9 +16,12 @@ import (
 type mutation struct {
 	field string // "vpc.cidr_block"
 	what  string
-	wire  []byte
-	leaf  protoreflect.FieldDescriptor
-	kind  mutationKind
+	// mutator names the change; what it makes of a field may differ by field and by world.
+	mutator string
+	// wire makes the request's wire form.
+	wire func() []byte
+	leaf protoreflect.FieldDescriptor
+	kind mutationKind
 	// ignored says that users do not set the field: whatever is sent there changes nothing.
 	ignored bool
 }
@@ -36,9 +39,9 @@ const (
 
 // change sets a field of the message it is given.
 type change struct {
-	what string
-	kind mutationKind
-	set  func(protoreflect.Message, protoreflect.FieldDescriptor)
+	what, mutator string
+	kind          mutationKind
+	set           func(protoreflect.Message, protoreflect.FieldDescriptor)
 }
 
 // mutations gives all requests that differ from base in one field, at any depth.
@@ -54,8 +57,8 @@ func (w *world) walk(m *method, base proto.Message, path []protoreflect.FieldDes
 		here := append(slices.Clip(path), f)
 		ignored := unset(here)
 		for _, c := range w.changes(m, base, here, ignored) {
-			one := mutation{field: spell(here), what: c.what, leaf: f, kind: c.kind, ignored: ignored}
-			one.wire = w.spoil(base, path, f, c)
+			one := mutation{field: spell(here), what: c.what, mutator: c.mutator, leaf: f, kind: c.kind, ignored: ignored}
+			one.wire = func() []byte { return w.spoil(base, path, f, c) }
 			if !yield(one) {
 				return false
 			}
@@ -127,7 +130,7 @@ func (w *world) changes(m *method, base proto.Message, path []protoreflect.Field
 	f := path[len(path)-1]
 	var all []change
 	add := func(kind mutationKind, what string, set func(protoreflect.Message, protoreflect.FieldDescriptor)) {
-		all = append(all, change{what, kind, set})
+		all = append(all, change{what, what, kind, set})
 	}
 	add(maybe, "absent", func(r protoreflect.Message, f protoreflect.FieldDescriptor) { r.Clear(f) })
 	if f.IsMap() {
@@ -138,7 +141,7 @@ func (w *world) changes(m *method, base proto.Message, path []protoreflect.Field
 	}
 	good := at(proto.Clone(base), path[:len(path)-1])
 	for _, v := range w.values(m, f, text(good, f), ignored) {
-		add(v.kind, fmt.Sprintf("%.60q", v.what), func(r protoreflect.Message, f protoreflect.FieldDescriptor) {
+		all = append(all, change{fmt.Sprintf("%.60q", v.what), v.mutator, v.kind, func(r protoreflect.Message, f protoreflect.FieldDescriptor) {
 			if !f.IsList() {
 				r.Set(f, v.make(r.NewField(f)))
 				return
@@ -150,7 +153,7 @@ func (w *world) changes(m *method, base proto.Message, path []protoreflect.Field
 			} else {
 				list.Set(0, one)
 			}
-		})
+		}})
 	}
 	return all
 }

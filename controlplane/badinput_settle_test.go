@@ -216,9 +216,9 @@ func (w *world) settleTokens() {
 }
 
 // caller gives the connection that may call a method: alpha's administrator where that is enough.
-func (w *world) caller(m *method, tenant *grpc.ClientConn) *grpc.ClientConn {
+func (w *world) caller(m *method) *grpc.ClientConn {
 	if m.access == pb.Access_OPERATE {
 		return w.socket
 	}
-	return tenant
+	return w.tenant
 }

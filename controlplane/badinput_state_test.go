@@ -20,6 +20,9 @@ type state struct {
 	restored int
 }
 
+// Reads are serializable: of a single member they show whatever it has answered for, and do not wait
+// for its log.
+
 // root is the prefix of all keys, see package store.
 const root = "/causeway/v1/"
 
@@ -36,7 +39,7 @@ func (s *state) keep() { s.kept, s.revision = s.read() }
 
 func (s *state) read() (all map[string]string, revision int64) {
 	s.t.Helper()
-	resp, err := s.client.Get(context.Background(), root, clientv3.WithPrefix())
+	resp, err := s.client.Get(context.Background(), root, clientv3.WithPrefix(), clientv3.WithSerializable())
 	must(s.t, err)
 	all = make(map[string]string, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
@@ -48,7 +51,7 @@ func (s *state) read() (all map[string]string, revision int64) {
 // revisionNow gives the revision of the last write.
 func (s *state) revisionNow() int64 {
 	s.t.Helper()
-	resp, err := s.client.Get(context.Background(), root+"meta/format", clientv3.WithCountOnly())
+	resp, err := s.client.Get(context.Background(), root+"meta/format", clientv3.WithCountOnly(), clientv3.WithSerializable())
 	must(s.t, err)
 	return resp.Header.Revision
 }

@@ -2,7 +2,10 @@ package controlplane_test
 
 import (
 	"context"
+	"runtime"
 	"slices"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,52 +21,65 @@ const (
 	// fewestCalls is what the test makes at least, also when it is short: below that it has stopped
 	// looking.
 	fewestCalls      = 15_000
-	fewestShortCalls = 2_000
-	// shortStep is how many mutations a short test makes one of.
-	shortStep = 7
+	fewestShortCalls = 1_000
 )
 
 // TestBadInput changes each field of each request of each method into what the catalogue has, and
 // looks at what comes of it: a code that is to be expected, an error that tells enough and not too
-// much, and nothing changed unless it was fine.
+// much, and nothing changed unless it was fine. Several worlds share the methods; a short test has one,
+// whose sample is the same in every run.
 func TestBadInput(t *testing.T) {
-	w := newWorld(t)
-	tenant := w.as("alpha admin")
-	step, fewest := 1, fewestCalls
+	t.Parallel()
+	worlds, fewest := runtime.GOMAXPROCS(0), int64(fewestCalls)
 	if testing.Short() {
-		step, fewest = shortStep, fewestShortCalls
+		worlds, fewest = 1, fewestShortCalls
 	}
-	calls, slowest := 0, attempt{}
+	var calls atomic.Int64
+	t.Cleanup(func() {
+		if got := calls.Load(); got < fewest {
+			t.Errorf("%d calls, want at least %d", got, fewest)
+		}
+	})
+	rest := make(chan *method, len(methods(t)))
 	for _, m := range methods(t) {
-		base := w.base(m)
-		conn := w.caller(m, tenant)
-		if err := conn.Invoke(t.Context(), m.path, base, m.output.New().Interface()); err != nil {
-			t.Errorf("%s has no good request to start from: add what it needs to the world or to given: %v", m.path, err)
-			continue
-		}
-		w.state.undo()
-		n := 0
-		for one := range w.mutations(m, base) {
-			if n++; n%step != 0 {
-				continue
-			}
-			calls++
-			if done := w.try(m, conn, one); done.took > slowest.took {
-				slowest = done
-			}
-		}
-		w.state.check()
+		rest <- m
 	}
-	t.Logf("%d calls; the slowest took %v: %s %s = %s", calls, slowest.took, slowest.method, slowest.field, slowest.what)
-	if calls < fewest {
-		t.Errorf("%d calls, want at least %d", calls, fewest)
+	close(rest)
+	for n := range worlds {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			w, s := newWorld(t), sampler{mutators: map[string]bool{}}
+			for m := range rest {
+				calls.Add(int64(w.spoilMethod(m, &s)))
+			}
+		})
 	}
+}
+
+// spoilMethod makes the bad calls of a method and says how many.
+func (w *world) spoilMethod(m *method, s *sampler) int {
+	base := w.base(m)
+	conn := w.caller(m)
+	if err := conn.Invoke(w.t.Context(), m.path, base, m.output.New().Interface()); err != nil {
+		w.t.Errorf("%s has no good request to start from: add what it needs to the world or to given: %v", m.path, err)
+		return 0
+	}
+	w.state.undo()
+	chosen, slowest := s.choose(m, slices.Collect(w.mutations(m, base))), attempt{}
+	start := time.Now()
+	for _, one := range chosen {
+		if done := w.try(m, conn, one); done.took > slowest.took {
+			slowest = done
+		}
+	}
+	w.state.check()
+	w.t.Logf("%s: %d calls in %v; the slowest took %v: %s = %s", m.path, len(chosen), time.Since(start), slowest.took, slowest.field, slowest.what)
+	return len(chosen)
 }
 
 // attempt is a call that was made.
 type attempt struct {
-	method, field, what string
-	took                time.Duration
+	field, what string
+	took        time.Duration
 }
 
 // try makes one bad call and looks at what comes of it.
@@ -71,9 +87,10 @@ func (w *world) try(m *method, conn *grpc.ClientConn, one mutation) attempt {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), callTimeout)
 	defer cancel()
+	wire := one.wire()
 	start := time.Now()
-	answer, err := send(ctx, conn, m.path, one.wire)
-	done := attempt{m.path, one.field, one.what, time.Since(start)}
+	answer, err := send(ctx, conn, m.path, wire)
+	done := attempt{one.field, one.what, time.Since(start)}
 	st := status.Convert(err)
 	fault := func(format string, args ...any) {
 		w.t.Helper()
@@ -98,7 +115,7 @@ func (w *world) try(m *method, conn *grpc.ClientConn, one mutation) attempt {
 		w.state.restore()
 	}
 	if st.Code() != codes.OK {
-		for _, f := range domainFaults(m, one.wire, st) {
+		for _, f := range domainFaults(m, wire, st) {
 			fault("%s", f)
 		}
 	}

@@ -51,6 +51,7 @@ type world struct {
 	ops    atomic.Int64 // of the store
 	server *controlplane.Server
 	socket *grpc.ClientConn // the operator
+	tenant *grpc.ClientConn // alpha's administrator
 	roots  *x509.CertPool
 	// main and spare are the resources of alpha, theirs those of ghost, by message name; gone are the
 	// full names and uids of what has been deleted.
@@ -59,8 +60,10 @@ type world struct {
 	tokens              map[string]string // bearer tokens by what they may do
 }
 
+// newWorld lets its test run beside others: much of what one does is to wait.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	// In memory where there is such a folder, since no crash is part of this; t.TempDir is too long
 	// for sockets.
 	memory := "/dev/shm"
@@ -84,6 +87,7 @@ func newWorld(t *testing.T) *world {
 	w.state = openState(t, w.path("store/run/client.sock"))
 	w.serve(ctx)
 	w.settle()
+	w.tenant = w.as("alpha admin")
 	w.state.keep()
 	return w
 }
