@@ -69,7 +69,7 @@ func TestBadInputAccess(t *testing.T) {
 }
 
 // fewCallers is how many ask each method in a short test.
-const fewCallers = 4
+const fewCallers = 2
 
 // ask makes one good call, and where it is refused asks for what does not exist as well: the answers
 // must be the same.

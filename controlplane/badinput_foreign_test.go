@@ -60,7 +60,7 @@ func TestForeignIsAbsent(t *testing.T) {
 }
 
 // fewPairs is how many comparisons of each method a short test makes.
-const fewPairs = 12
+const fewPairs = 6
 
 // disguised gives texts for what another account has, each with one of the same form for nothing.
 func disguised(m resource.Message) [][2]string {

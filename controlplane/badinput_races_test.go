@@ -37,12 +37,12 @@ func (w *world) concurrent(calls int, m *method, request proto.Message) (ends ma
 	return ends, names
 }
 
-// TestBadInputConcurrentCreates makes 1,000 identical creations at once, 200 if it is short: without a request id
+// TestBadInputConcurrentCreates makes 1,000 identical creations at once, 100 if it is short: without a request id
 // exactly one makes the resource; with one all of them are told of it.
 func TestBadInputConcurrentCreates(t *testing.T) {
 	calls := 1000
 	if testing.Short() {
-		calls = 200
+		calls = 100
 	}
 	w := newWorld(t)
 	for _, m := range methods(t) {

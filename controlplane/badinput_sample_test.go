@@ -33,7 +33,7 @@ type sampler struct {
 
 // fewMutations is how many mutations of a method a short test makes, besides those of mutators that no
 // method before had.
-const fewMutations = 16
+const fewMutations = 8
 
 // choose gives all mutations, or in a short test the first of each mutator and a few others.
 func (s *sampler) choose(m *method, all []mutation) []mutation {

@@ -21,7 +21,7 @@ const (
 	// fewestCalls is what the test makes at least, also when it is short: below that it has stopped
 	// looking.
 	fewestCalls      = 15_000
-	fewestShortCalls = 1_000
+	fewestShortCalls = 500
 )
 
 // TestBadInput changes each field of each request of each method into what the catalogue has, and

@@ -189,7 +189,7 @@ func TestLimiter(t *testing.T) {
 	if wait := l.take("a"); wait != 0 {
 		t.Errorf("after the wait: %v", wait)
 	}
-	for n := range 2 * maxBuckets {
+	for n := range maxBuckets + 8 {
 		l.take(fmt.Sprint(n))
 	}
 	if len(l.buckets) > maxBuckets {
