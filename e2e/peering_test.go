@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"causeway/e2e/lab"
 	causewayv1 "causeway/proto/causeway/v1"
 )
@@ -64,9 +66,48 @@ func TestPeeringOverlap(t *testing.T) {
 	w := newWorld(t, settings{})
 	w.vpc("one", "10.0.0.0/16")
 	w.vpc("two", "10.0.0.0/20")
-	_, err := w.api.Call(w.Context(), "Peerings/CreatePeering", `{"peering_id":"p","peering":{"vpc":"vpcs/one","peer_vpc":"vpcs/two"}}`)
-	if err == nil || !strings.Contains(err.Error(), "10.0.0.0/16") || !strings.Contains(err.Error(), "10.0.0.0/20") || !strings.Contains(err.Error(), "FailedPrecondition") {
-		t.Fatalf("got %v; want FailedPrecondition naming 10.0.0.0/16 and 10.0.0.0/20", err)
+	w.refused(codes.FailedPrecondition, []string{"10.0.0.0/16", "10.0.0.0/20"}, "Peerings/CreatePeering",
+		`{"peering_id":"p","peering":{"vpc":"vpcs/one","peer_vpc":"vpcs/two"}}`)
+}
+
+// TestPeeringBetweenRegions has one gateway serve two regions: what overlaps is refused and named, a
+// service is of its own region alone, and an endpoint of it is reached from the other over the peering,
+// as far as its owner lets tunnels in and until the peering is deleted.
+func TestPeeringBetweenRegions(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.underlay.Nginx(lab.NginxConfig{Listen: w.underlayAddr.String() + ":8080", Body: "shared\n"})
+	w.vpcIn("eu-west-1", "shared", "10.1.0.0/16")
+	w.vpc("branch", "10.2.0.0/16")
+	w.vpc("inside", "10.1.128.0/20")
+	w.publish("vpcs/shared", "web", 80, 8080, w.underlayAddr.String())
+	address := w.endpoint("vpcs/shared", "web", "endpointServices/web")
+	url := "http://" + address + "/"
+
+	w.refused(codes.FailedPrecondition, []string{"10.1.128.0/20", "10.1.0.0/16"}, "Peerings/CreatePeering",
+		`{"peering_id":"p","peering":{"vpc":"vpcs/inside","peer_vpc":"vpcs/shared"}}`)
+	w.refused(codes.InvalidArgument, []string{"eu-west-1", "us-east-1"}, "Endpoints/CreateEndpoint",
+		`{"parent":"vpcs/branch","endpoint_id":"web","endpoint":{"service_name":"endpointServices/web","subnets":["vpcs/branch/subnets/a"]}}`)
+
+	app, site := w.client("app"), w.client("site")
+	w.peer("shared-branch", "vpcs/branch", "vpcs/shared")
+	w.attach(app, "vpcs/branch/subnets/a", "app")
+	w.join(site, "vpcs/branch", "office", "192.168.60.10", "192.168.60.0/24", w.NewKey())
+	w.fetch(app, url, "shared")
+	w.fetch(site, url, "shared")
+
+	fromSite, fromApp := w.hold(site, address), w.hold(app, address)
+	w.call("Peerings/UpdatePeering", `{"peering":{"name":"peerings/shared-branch","peer_tunnel_access":"DENIED"}}`)
+	wantReset(t, "a tunnel's connection after peer_tunnel_access was denied", fromSite)
+	if out, err := w.curl(site, url, 2); err == nil {
+		t.Fatalf("with peer_tunnel_access denied the tunnel got %q", out)
+	}
+	if got := ask(t, fromApp); got != "shared" {
+		t.Fatalf("the attachment's connection answers %q after tunnels were denied", got)
+	}
+	w.call("Peerings/DeletePeering", `{"name":"peerings/shared-branch"}`)
+	wantReset(t, "an attachment's connection after the peering was deleted", fromApp)
+	if out, err := w.curl(app, url, 2); err == nil {
+		t.Fatalf("after the peering was deleted the attachment got %q", out)
 	}
 }
 

@@ -75,6 +75,8 @@ func (w *world) config(s settings) string {
 zones:
   - {region: us-east-1, zone: us-east-1a}
   - {region: us-east-1, zone: us-east-1b}
+  - {region: eu-west-1, zone: eu-west-1a}
+  - {region: eu-west-1, zone: eu-west-1b}
 api:
   socket: %s
   listen: %s
@@ -135,14 +137,19 @@ func (w *world) client(name string) *lab.Host {
 	return h
 }
 
-// vpc makes a VPC with one subnet per zone: the first and second /24 of its range, named a and b.
+// vpc makes a VPC in us-east-1 with one subnet per zone: the first and second /24 of its range, named a and b.
 func (w *world) vpc(id, cidr string) {
 	w.t.Helper()
+	w.vpcIn("us-east-1", id, cidr)
+}
+
+func (w *world) vpcIn(region, id, cidr string) {
+	w.t.Helper()
 	base := netip.MustParsePrefix(cidr).Addr().As4()
-	w.call("Vpcs/CreateVpc", `{"vpc_id":%q,"vpc":{"region":"us-east-1","cidr_block":%q}}`, id, cidr)
+	w.call("Vpcs/CreateVpc", `{"vpc_id":%q,"vpc":{"region":%q,"cidr_block":%q}}`, id, region, cidr)
 	for i, zone := range []string{"a", "b"} {
 		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{base[0], base[1], base[2] + byte(i), 0}), 24)
-		w.call("Vpcs/CreateSubnet", `{"parent":"vpcs/%s","subnet_id":%q,"subnet":{"availability_zone":"us-east-1%s","cidr_block":%q}}`, id, zone, zone, subnet)
+		w.call("Vpcs/CreateSubnet", `{"parent":"vpcs/%s","subnet_id":%q,"subnet":{"availability_zone":"%s%s","cidr_block":%q}}`, id, zone, region, zone, subnet)
 	}
 }
 

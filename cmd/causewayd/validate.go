@@ -111,7 +111,7 @@ func (p *problems) zones(zones []zoneConfig) {
 			p.add(key+".zone", "%q is no name of lower-case letters, digits and hyphens", z.Zone)
 		}
 		if seen[z.Zone] {
-			p.add(key+".zone", "%q is listed twice", z.Zone)
+			p.add(key+".zone", "%q is listed twice; a zone belongs to one region", z.Zone)
 		}
 		seen[z.Zone] = true
 	}

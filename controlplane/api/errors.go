@@ -21,7 +21,6 @@ const (
 	reasonNotPending         = "NOT_PENDING"
 	reasonPairPeered         = "PAIR_PEERED"
 	reasonSiteConnected      = "SITE_CONNECTED"
-	reasonOtherRegion        = "OTHER_REGION"
 	reasonLoadBalancerInUse  = "LOAD_BALANCER_IN_USE"
 	reasonAddressesExhausted = "AZ_ADDRESSES_EXHAUSTED"
 )

@@ -29,7 +29,7 @@ func (s *peerings) GetPeering(ctx context.Context, req *pb.GetPeeringRequest) (*
 	return get(ctx, s.kernel, resource.Peerings, req.GetName())
 }
 
-// CreatePeering asks for a peering of one of the caller's VPCs with any VPC of the region. Another
+// CreatePeering asks for a peering of one of the caller's VPCs with any VPC, of whatever region. Another
 // account's VPC is not looked at before its owner accepts: the answer tells nothing of it, not even
 // whether it is there.
 func (s *peerings) CreatePeering(ctx context.Context, req *pb.CreatePeeringRequest) (*pb.Peering, error) {
@@ -95,14 +95,10 @@ func (c *change) joinVpcs(ctx context.Context, p *pb.Peering) error {
 	return c.mayPeer(vpc.Value, peer.Value)
 }
 
-// mayPeer refuses VPCs of two regions, and overlapping ones, used or not, as AWS does. Of another
+// mayPeer refuses overlapping VPCs, whether the addresses are used or not, as AWS does. Of another
 // account's VPC it does not tell the addresses.
 func (c *change) mayPeer(vpc, peer *pb.Vpc) error {
 	name := c.name
-	if vpc.GetRegion() != peer.GetRegion() {
-		return apierr.Precondition(reasonOtherRegion, resource.Peerings.Word, name,
-			"joins VPCs of two regions, %s and %s, which is not offered yet", vpc.GetRegion(), peer.GetRegion())
-	}
 	a, errA := netip.ParsePrefix(vpc.GetCidrBlock())
 	b, errB := netip.ParsePrefix(peer.GetCidrBlock())
 	if err := errors.Join(errA, errB); err != nil {
@@ -135,8 +131,8 @@ func fillAccess(p *pb.Peering) {
 	}
 }
 
-// freePair takes the claim of two VPCs from a request that nobody answered in time. What nobody can
-// answer any more must not keep the owners from trying again.
+// freePair takes the claim of two VPCs from a request that nobody answered in time, unless reconcile has
+// done so: what nobody can answer any more must not keep the owners from trying again.
 func (c *change) freePair(ctx context.Context, vpc, peer string) error {
 	pair := resource.PairClaim(vpc, peer)
 	claim, err := c.store.ClaimOwner(ctx, pair.Kind, pair.Key)

@@ -74,7 +74,7 @@ func TestPeeringIsAcceptedByTheOtherOwner(t *testing.T) {
 func TestCreatePeeringRules(t *testing.T) {
 	l := newLab(t)
 	a, inside := l.vpc(l.a, "a", "10.0.0.0/16"), l.vpc(l.b, "inside", "10.0.128.0/20")
-	far, err := l.vpcs().CreateVpc(l.as(l.a), &pb.CreateVpcRequest{VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: "10.9.0.0/16"}})
+	far, err := l.vpcs().CreateVpc(l.as(l.a), &pb.CreateVpcRequest{VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: "10.0.64.0/18"}})
 	must(t, err)
 	own, gone := l.vpc(l.a, "own", "10.0.0.0/20"), l.vpc(l.a, "gone", "10.8.0.0/16")
 	_, err = l.vpcs().DeleteVpc(l.as(l.a), &pb.DeleteVpcRequest{Name: "vpcs/gone"})
@@ -87,7 +87,7 @@ func TestCreatePeeringRules(t *testing.T) {
 	}{
 		{"bad itself", a.GetName(), a.GetUid(), codes.InvalidArgument, "INVALID_FIELD", []string{"peering.peer_vpc"}},
 		{"bad overlap", a.GetName(), own.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP", []string{"10.0.0.0/16", own.GetName()}},
-		{"bad region", a.GetName(), far.GetName(), codes.FailedPrecondition, "OTHER_REGION", []string{"us-east-1", "eu-west-1"}},
+		{"bad overlap in another region", a.GetName(), far.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP", []string{"10.0.0.0/16", "10.0.64.0/18"}},
 		{"bad absent peer", a.GetName(), "vpcs/x", codes.NotFound, "VPC_NOT_FOUND", nil},
 		{"bad another's uid", a.GetName(), inside.GetUid(), codes.NotFound, "VPC_NOT_FOUND", nil},
 		{"bad deleted peer", a.GetName(), gone.GetName(), codes.FailedPrecondition, "BEING_DELETED", nil},
@@ -109,7 +109,7 @@ func TestCreatePeeringRules(t *testing.T) {
 func TestAcceptancePeersWhatFits(t *testing.T) {
 	l := newLab(t)
 	a, inside, gone := l.vpc(l.a, "a", "10.0.0.0/16"), l.vpc(l.b, "inside", "10.0.128.0/20"), l.vpc(l.b, "gone", "10.8.0.0/16")
-	far, err := l.vpcs().CreateVpc(l.as(l.b), &pb.CreateVpcRequest{VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: "10.9.0.0/16"}})
+	far, err := l.vpcs().CreateVpc(l.as(l.b), &pb.CreateVpcRequest{VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: "10.0.64.0/18"}})
 	must(t, err)
 	_, err = l.vpcs().DeleteVpc(l.as(l.b), &pb.DeleteVpcRequest{Name: gone.GetName()})
 	must(t, err)
@@ -119,7 +119,7 @@ func TestAcceptancePeersWhatFits(t *testing.T) {
 		reason string
 	}{
 		{inside.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP"},
-		{far.GetName(), codes.FailedPrecondition, "OTHER_REGION"},
+		{far.GetName(), codes.FailedPrecondition, "CIDR_OVERLAP"},
 		{gone.GetName(), codes.FailedPrecondition, "BEING_DELETED"},
 		{"accounts/" + l.b + "/vpcs/absent", codes.NotFound, "VPC_NOT_FOUND"},
 	} {
@@ -155,6 +155,61 @@ func TestPeeringExpires(t *testing.T) {
 	must(t, resource.Peerings.Purge(t.Context(), sharedStore, old.GetName()))
 	_, err = l.peer("third", a.GetName(), b.GetName())
 	wantError(t, err, codes.FailedPrecondition, "PAIR_PEERED", next.GetName())
+}
+
+// TestPeeringJoinsRegions peers VPCs of two regions, of one owner and of two.
+func TestPeeringJoinsRegions(t *testing.T) {
+	l := newLab(t)
+	near := l.vpc(l.a, "near", "10.0.0.0/16")
+	for n, account := range []string{l.a, l.b} {
+		far, err := l.vpcs().CreateVpc(l.as(account), &pb.CreateVpcRequest{
+			VpcId: "far", Vpc: &pb.Vpc{Region: "eu-west-1", CidrBlock: fmt.Sprintf("10.%d.0.0/16", n+1)},
+		})
+		must(t, err)
+		p, err := l.peer(id(n), near.GetName(), far.GetName())
+		must(t, err)
+		p, err = l.peerings().AcceptPeering(l.as(account), &pb.AcceptPeeringRequest{Name: p.GetName()})
+		must(t, err)
+		if p.GetState() != pb.Peering_ACTIVE {
+			t.Errorf("accepted peering of two regions is %v", p)
+		}
+	}
+}
+
+// TestExpiredPeeringBlocksNothing lets both VPCs of a request that has expired be peered again and
+// deleted, and shows its state to both owners, in lists as well.
+func TestExpiredPeeringBlocksNothing(t *testing.T) {
+	l := newLab(t)
+	a, b := l.vpc(l.a, "a", "10.0.0.0/16"), l.vpc(l.b, "b", "10.1.0.0/16")
+	old, err := l.peer("old", a.GetName(), b.GetName())
+	must(t, err)
+	l.advance(peeringLife)
+	shown := func() {
+		t.Helper()
+		for _, account := range []string{l.a, l.b} {
+			page, err := l.peerings().ListPeerings(l.as(account), &pb.ListPeeringsRequest{})
+			must(t, err)
+			for _, p := range page.GetPeerings() {
+				if p.GetName() == old.GetName() && p.GetState() != pb.Peering_EXPIRED {
+					t.Errorf("%s lists an expired peering as %v", account, p.GetState())
+				}
+			}
+		}
+	}
+	shown()
+	again, err := l.peer("again", a.GetName(), b.GetName()) // stores that the other has expired
+	must(t, err)
+	must(t, l.deletePeering(again))
+	must(t, resource.Peerings.Purge(t.Context(), sharedStore, again.GetName()))
+	for _, vpc := range []*pb.Vpc{a, b} {
+		_, err := l.vpcs().DeleteVpc(l.operator(), &pb.DeleteVpcRequest{Name: vpc.GetName()})
+		must(t, err)
+		must(t, resource.Vpcs.Purge(t.Context(), sharedStore, vpc.GetName()))
+	}
+	shown()
+	_, err = l.peerings().AcceptPeering(l.as(l.b), &pb.AcceptPeeringRequest{Name: old.GetName()})
+	wantError(t, err, codes.FailedPrecondition, "NOT_PENDING", "is EXPIRED")
+	must(t, l.deletePeering(old))
 }
 
 // TestRequestsDoNotKeepVPCs has a stranger's request not be in the way of a VPC's owner, whatever became

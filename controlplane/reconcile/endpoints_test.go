@@ -99,7 +99,7 @@ func TestOverdue(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, next := overdue(tt.endpoints, now); !slices.Equal(got, tt.want) || next != tt.next {
+			if got, next := endpointRequests.overdue(tt.endpoints, now); !slices.Equal(got, tt.want) || next != tt.next {
 				t.Errorf("overdue %q, next in %v; want %q, %v", got, next, tt.want, tt.next)
 			}
 		})
@@ -108,17 +108,47 @@ func TestOverdue(t *testing.T) {
 
 func TestExpiryIsStored(t *testing.T) {
 	r := startRig(t)
+	past := timestamppb.New(time.Now().Add(-time.Second))
+	peering := account("peerings/p")
+	create(r, resource.Peerings, peering, &pb.Peering{
+		Name: peering, Uid: "pcx-1", Vpc: account("vpcs/gone"), PeerVpc: "accounts/b/vpcs/gone", State: pb.Peering_PENDING_ACCEPTANCE, ExpireTime: past,
+	})
 	vpc := account("vpcs/prod")
 	create(r, resource.Vpcs, vpc, &pb.Vpc{Name: vpc, Uid: testUID("vpc", vpc), CidrBlock: "10.0.0.0/16"})
 	name := vpc + "/endpoints/e"
 	create(r, resource.Endpoints, name, &pb.Endpoint{
-		Name: name, Uid: "vpce-1", ServiceUid: "vpce-svc-1", State: pb.Endpoint_PENDING_ACCEPTANCE, ExpireTime: timestamppb.New(time.Now().Add(-time.Second)),
+		Name: name, Uid: "vpce-1", ServiceUid: "vpce-svc-1", State: pb.Endpoint_PENDING_ACCEPTANCE, ExpireTime: past,
 	})
 	r.eventually("the endpoint expires", func() bool {
 		return observed(r, resource.Endpoints, name).GetState() == pb.Endpoint_EXPIRED
 	})
-	claims, _, err := r.store.Claims(t.Context(), resource.ClaimUse, "vpce-svc-1/")
-	if err != nil || len(claims) != 0 {
-		t.Errorf("the service is still in use: %v (%v)", claims, err)
+	r.eventually("the peering expires", func() bool {
+		v, err := resource.Peerings.Get(t.Context(), r.store, peering)
+		return err == nil && v.Value.GetState() == pb.Peering_EXPIRED
+	})
+	for _, held := range []resource.Claim{{Kind: resource.ClaimUse, Key: "vpce-svc-1/"}, resource.PairClaim(account("vpcs/gone"), "accounts/b/vpcs/gone")} {
+		claims, _, err := r.store.Claims(t.Context(), held.Kind, held.Key)
+		if err != nil || len(claims) != 0 {
+			t.Errorf("%v is still claimed: %v (%v)", held, claims, err)
+		}
+	}
+	if claims, _, err := r.store.Claims(t.Context(), resource.ClaimPeering, ""); err != nil || len(claims) != 2 {
+		t.Errorf("the peering is in the lists of %v (%v), want both owners'", claims, err)
+	}
+}
+
+func TestPeeringsOverdue(t *testing.T) {
+	made := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	expire := timestamppb.New(made.Add(168 * time.Hour))
+	l := list[*pb.Peering]{
+		{Name: "active", Value: &pb.Peering{State: pb.Peering_ACTIVE, ExpireTime: expire}},
+		{Name: "deleted", Value: &pb.Peering{State: pb.Peering_DELETING, ExpireTime: expire}},
+		{Name: "waits", Value: &pb.Peering{State: pb.Peering_PENDING_ACCEPTANCE, ExpireTime: expire}},
+	}
+	if names, next := peeringRequests.overdue(l, made.Add(168*time.Hour-time.Second)); names != nil || next != time.Second {
+		t.Errorf("a second early: %q, next in %v", names, next)
+	}
+	if names, next := peeringRequests.overdue(l, made.Add(168*time.Hour)); !slices.Equal(names, []string{"waits"}) || next != longestWait {
+		t.Errorf("after 168 hours: %q, next in %v", names, next)
 	}
 }

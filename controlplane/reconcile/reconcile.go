@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"causeway/controlplane/dnsname"
-	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
 	"causeway/gateway/spec"
 )
@@ -150,8 +149,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 // the store will announce, and how long nothing else will be due.
 func (r *Reconciler) round(ctx context.Context, snapshot *store.Snapshot) (again bool, wait time.Duration, err error) {
 	again, err = r.converge(ctx, snapshot)
-	late, wait := overdue(all(snapshot, resource.Endpoints.Collection), r.cfg.Now())
-	return again, wait, errors.Join(err, r.expire(ctx, late))
+	wait, errExpire := r.expire(ctx, snapshot)
+	return again, wait, errors.Join(err, errExpire)
 }
 
 // await returns when the store has changed since the snapshot or something is due.

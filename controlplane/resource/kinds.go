@@ -40,11 +40,14 @@ var (
 	Peerings = define(definition[*pb.Peering]{
 		word: "peering", prefix: "pcx", name: "accounts/*/peerings/*", shared: true,
 		references: fields{"vpc": Vpcs.Info, "peer_vpc": Vpcs.Info},
-		// Anybody may ask for a peering; what is not accepted is not in the way of the VPC's owner.
+		// Anybody may ask for a peering; what is not accepted is not in the way of the VPC's owner, and
+		// what nobody can accept any more is in nobody's way.
 		keeps: func(p *pb.Peering, field protoreflect.Name) bool {
 			switch p.GetState() {
-			case pb.Peering_PENDING_ACCEPTANCE, pb.Peering_REJECTED, pb.Peering_EXPIRED:
+			case pb.Peering_PENDING_ACCEPTANCE, pb.Peering_REJECTED:
 				return field != "peer_vpc"
+			case pb.Peering_EXPIRED:
+				return false
 			}
 			return true
 		},
@@ -117,6 +120,7 @@ func attachmentClaims(a *pb.Attachment) []Claim {
 	}
 }
 
+// peeringClaims are those of a new peering. Of the pair of VPCs, one that is rejected or has expired lets go.
 func peeringClaims(p *pb.Peering) []Claim {
 	claims := []Claim{PairClaim(p.GetVpc(), p.GetPeerVpc()), PeeringClaim(Account(p.GetName()), p.GetName())}
 	if peer := Account(p.GetPeerVpc()); peer != Account(p.GetName()) {

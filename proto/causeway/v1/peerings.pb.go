@@ -91,7 +91,7 @@ const (
 	Peering_ACTIVE Peering_State = 2
 	// Refused by the other owner.
 	Peering_REJECTED Peering_State = 3
-	// Not answered within 7 days.
+	// Not answered within 7 days (168 hours); cannot be accepted any more.
 	Peering_EXPIRED Peering_State = 4
 	// Being withdrawn from the gateway; gone afterwards.
 	Peering_DELETING Peering_State = 5
@@ -159,8 +159,8 @@ type Peering struct {
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// The requester's VPC, by name or uid.
 	Vpc string `protobuf:"bytes,4,opt,name=vpc,proto3" json:"vpc,omitempty"`
-	// The other VPC, by name, or by uid if it is the account's own; its address range must not overlap. Another
-	// account's VPC is looked at when its owner accepts.
+	// The other VPC, of the same region or another, by name, or by uid if it is the account's own; its address
+	// range must not overlap. Another account's VPC is looked at when its owner accepts.
 	PeerVpc string `protobuf:"bytes,5,opt,name=peer_vpc,json=peerVpc,proto3" json:"peer_vpc,omitempty"`
 	// Whether the peer VPC's tunnels may use the exposures of `vpc`; changed by the owner of `vpc`. ALLOWED when
 	// not given. Attachments always may.
