@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"causeway/gateway/balance"
 	"causeway/gateway/endpoint"
 	"causeway/gateway/flowlog"
+	"causeway/gateway/resolver"
 	"causeway/gateway/spec"
 )
 
@@ -60,6 +62,9 @@ type Gateway struct {
 	lost     *losses
 	revoked  *revocations
 	records  flowlog.Feed
+	probed   *probedNames
+	// forwarders are the name servers for names without a rule.
+	forwarders func() []netip.AddrPort
 }
 
 // New returns a Gateway that serves nothing until [Gateway.Run].
@@ -79,9 +84,14 @@ func New(cfg Config) (*Gateway, error) {
 		served:   newServed(),
 		lost:     newLosses(),
 		revoked:  newRevocations(),
+		probed:   newProbedNames(filepath.Join(cfg.StateDir, "names.json")),
+	}
+	g.forwarders = func() []netip.AddrPort { return cfg.Forwarders }
+	if len(cfg.Forwarders) == 0 {
+		g.forwarders = (&resolver.SystemForwarders{Path: systemResolvers}).List
 	}
 	g.pool = balance.NewPool(balance.Config{
-		Probe: g.probe, Changed: g.notify, Lost: g.lost.add, Random: rand.Float64, Logger: cfg.Logger,
+		Probe: g.probe, Changed: g.healthChanged, Lost: g.lost.add, Random: rand.Float64, Logger: cfg.Logger,
 	})
 	g.view.Store(&view{spec: &spec.Gateway{}})
 	g.probes.Store(&map[string]*route{})
@@ -92,6 +102,12 @@ func New(cfg Config) (*Gateway, error) {
 // changed health, a budget stepped, a spec was applied or refused. Several changes may make one value. It is meant
 // for one reader.
 func (g *Gateway) Changed() <-chan struct{} { return g.changed }
+
+// healthChanged is told of targets.
+func (g *Gateway) healthChanged() {
+	g.probed.look()
+	g.notify()
+}
 
 func (g *Gateway) notify() {
 	select {
@@ -114,8 +130,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	run.Go(func() error { return g.maintain(ctx) })
 	run.Go(func() error { return g.resetLost(ctx) })
 	run.Go(func() error { return g.endRevoked(ctx) })
+	run.Go(func() error { return g.watchNames(ctx) })
 	g.applying <- struct{}{}
 	g.serving = ctx
+	g.restoreNames()
 	g.restore()
 	close(g.ready)
 	<-g.applying

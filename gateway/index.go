@@ -74,6 +74,9 @@ func newIndex(s *spec.Gateway) *index {
 		for _, e := range d.Exposures {
 			x.addresses[domainAddress{d.Name, x.interfaces[e.Interface].spec.Address}] = true
 		}
+		for _, r := range resolverAddresses(d, nil) {
+			x.addresses[domainAddress{d.Name, r.Address}] = true
+		}
 	}
 	return x
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"causeway/gateway/endpoint"
+	"causeway/gateway/resolver"
 	"causeway/gateway/shape"
 	"causeway/gateway/spec"
 	"causeway/tunnel/link"
@@ -42,6 +43,12 @@ var (
 	descHealthChecks     = metric("target_health_checks_total", "Health checks of a target group's targets, by outcome.", "target_group", "result")
 	descEjections        = metric("targets_ejected_total", "Targets of a target group that became unhealthy because connections failed.", "target_group")
 	descDialsFailed      = metric("target_dials_failed_total", "Connections to targets that could not be made.")
+	descDNSAnswers       = metric("dns_answers_total", "Questions answered by a domain's resolver, by response code.", "domain", "code")
+	descDNSDrops         = metric("dns_dropped_questions_total", "Questions to a domain's resolver without an answer, by reason.", "domain", "reason")
+	descDNSReuse         = metric("dns_reused_answers_total", "Questions for which nobody was asked again: the answer came from the cache or was on its way.", "domain", "from")
+	descDNSLoops         = metric("dns_loops_total", "Questions that came back to a domain's resolver from where it had sent them.", "domain")
+	descDNSFailures      = metric("dns_upstream_failures_total", "Name servers that gave a domain's resolver no answer, by reason.", "domain", "reason")
+	descDNSCache         = metric("dns_cached_answers", "Answers that a domain's resolver remembers.", "domain")
 	descRevision         = metric("spec_revision", "Revision of the spec in force.")
 	descRefused          = metric("spec_refused", "1 if the newest spec was refused, else 0.")
 )
@@ -54,6 +61,7 @@ func (g *Gateway) Describe(out chan<- *prometheus.Desc) {
 		descTunnelBytes, descTunnelPackets, descDrops, descPeers, descPeersConnected, descHandshake, descTunnelEndpointUp,
 		descFlowsActive, descFlowsOpened, descFlowsRefused, descFlowsEnded, descInterfaceBytes,
 		descBudgetLimit, descBudgetUsed, descBudgetThrottled, descTargets, descHealthChecks, descEjections, descDialsFailed, descRevision, descRefused,
+		descDNSAnswers, descDNSDrops, descDNSReuse, descDNSLoops, descDNSFailures, descDNSCache,
 	} {
 		out <- d
 	}
@@ -65,6 +73,9 @@ func (g *Gateway) Collect(out chan<- prometheus.Metric) {
 	v := g.view.Load()
 	g.collectTunnels(c, v)
 	g.collectFlows(c, v)
+	for _, r := range v.resolvers {
+		c.resolver(r.domain, r.resolver.Stats())
+	}
 	for _, tg := range v.spec.TargetGroups {
 		if group := g.pool.Group(tg.Name); group != nil {
 			c.targets(tg.Name, group.Status())
@@ -183,6 +194,22 @@ func (g *Gateway) collectFlows(c collector, v *view) {
 			c.counter(descBudgetThrottled, u.Throttled.Seconds(), uid, d.String())
 		}
 	}
+}
+
+func (c collector) resolver(domain string, s resolver.Stats) {
+	for code, n := range s.Answers {
+		c.counter(descDNSAnswers, float64(n), domain, code)
+	}
+	for why, n := range s.Drops {
+		c.counter(descDNSDrops, float64(n), domain, why)
+	}
+	for why, n := range s.UpstreamFailures {
+		c.counter(descDNSFailures, float64(n), domain, why)
+	}
+	c.counter(descDNSReuse, float64(s.CacheHits), domain, "cache")
+	c.counter(descDNSReuse, float64(s.Joined), domain, "flight")
+	c.counter(descDNSLoops, float64(s.Loops), domain)
+	c.gauge(descDNSCache, float64(s.CacheEntries), domain)
 }
 
 func (c collector) targets(group string, list []spec.TargetStatus) {

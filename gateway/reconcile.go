@@ -33,12 +33,15 @@ func (g *Gateway) reconcile(s *spec.Gateway) {
 	for name, v := range g.served.domains {
 		plans[name] = g.planListeners(index, name, problems)
 		g.closeListeners(v, plans[name], index, end)
+		g.closeResolver(v, index.domains[name])
 	}
+	g.applyNames(s, index)
 	for i := range s.Domains {
 		d := &s.Domains[i]
 		v := g.served.domains[d.Name]
 		g.openTunnels(v, d.TunnelEndpoints)
 		g.openListeners(v, plans[d.Name], problems)
+		g.openResolver(v, d, index, problems)
 	}
 	for name, v := range g.served.domains {
 		g.publish(v, index.domains[name], index, end)
@@ -160,6 +163,8 @@ func (g *Gateway) publish(v *vpc, d *spec.Domain, x *index, end *endings) {
 		r := g.served.rules
 		want.borders, want.nodes, want.subnets = x.bordersIn(d, r), x.nodesIn(d, r), r.subnetsOf(d)
 		table.Peers = v.peers(d.TunnelEndpoints, want.subnets)
+		want.resolvers = resolverAddresses(d, r.subnets)
+		table.Resolvers = want.resolvers
 	}
 	for key, l := range v.listeners {
 		want.services[key] = l.want
@@ -226,6 +231,7 @@ func (g *Gateway) closeAll() {
 	}
 	g.devices.Wait()
 	for _, v := range g.served.domains {
+		g.closeResolver(v, nil)
 		v.domain.Close()
 	}
 }

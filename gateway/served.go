@@ -47,6 +47,8 @@ type vpc struct {
 	addresses map[netip.Addr]bool
 	// ports counts the connections from the domain's nodes to targets.
 	ports endpoint.SourcePorts
+	// resolver is nil in a domain without one.
+	resolver *vpcResolver
 	// table is what was published last, to tell whether it is to be published again.
 	table published
 }
@@ -80,6 +82,7 @@ type wantedListener struct {
 type published struct {
 	tunnels   []spec.TunnelEndpoint
 	exposures []spec.Exposure
+	resolvers []domain.Resolver
 	links     map[string]*link.Port // of open devices, by uid
 	services  map[serviceKey]wantedListener
 	// revoked are the addresses of interfaces that may no longer be used, by uid. Their flows may live on.
@@ -93,7 +96,8 @@ type published struct {
 func (p published) equal(o published) bool {
 	return maps.Equal(p.links, o.links) && maps.Equal(p.services, o.services) && maps.Equal(p.revoked, o.revoked) &&
 		maps.Equal(p.subnets, o.subnets) && maps.EqualFunc(p.borders, o.borders, border.equal) && slices.Equal(p.nodes, o.nodes) &&
-		reflect.DeepEqual(p.tunnels, o.tunnels) && reflect.DeepEqual(p.exposures, o.exposures)
+		reflect.DeepEqual(p.tunnels, o.tunnels) && reflect.DeepEqual(p.exposures, o.exposures) &&
+		slices.Equal(p.resolvers, o.resolvers)
 }
 
 // endings are the flows that have lost what they stood on.

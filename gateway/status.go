@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"causeway/gateway/domain"
 	"causeway/gateway/endpoint"
+	"causeway/gateway/resolver"
 	"causeway/gateway/shape"
 	"causeway/gateway/spec"
 	"causeway/tunnel"
@@ -24,6 +26,7 @@ type view struct {
 	domains    []*domain.Domain
 	tunnels    []tunnelView
 	interfaces []interfaceView
+	resolvers  []resolverView
 	// retry is set if a part of the spec could not be served and trying again may help.
 	retry bool
 }
@@ -39,6 +42,12 @@ type tunnelView struct {
 	spec    *spec.TunnelEndpoint
 }
 
+type resolverView struct {
+	domain   string
+	resolver *resolver.Resolver
+	serving  []*resolverAddress
+}
+
 type interfaceView struct {
 	iface   *networkInterface
 	problem string
@@ -51,6 +60,9 @@ func (g *Gateway) publishView(s *spec.Gateway, p *problems) {
 		d := &s.Domains[i]
 		running := g.served.domains[d.Name]
 		v.domains = append(v.domains, running.domain)
+		if r := running.resolver; r != nil {
+			v.resolvers = append(v.resolvers, resolverView{d.Name, r.Resolver, slices.Collect(maps.Values(r.serving))})
+		}
 		for j := range d.TunnelEndpoints {
 			w := &d.TunnelEndpoints[j]
 			t := running.tunnels[w.UID]
@@ -72,7 +84,13 @@ func (g *Gateway) publishView(s *spec.Gateway, p *problems) {
 
 // incomplete reports whether reconciling the same spec again may serve more of it.
 func (v *view) incomplete() bool {
-	return v.retry || slices.ContainsFunc(v.tunnels, func(t tunnelView) bool { return t.trouble() != "" })
+	return v.retry || slices.ContainsFunc(v.tunnels, func(t tunnelView) bool { return t.trouble() != "" }) ||
+		slices.ContainsFunc(v.resolvers, resolverView.ended)
+}
+
+// ended reports whether the resolver stopped by itself somewhere.
+func (r resolverView) ended() bool {
+	return slices.ContainsFunc(r.serving, func(s *resolverAddress) bool { return s.ended.Load() })
 }
 
 func (t tunnelView) trouble() string {
@@ -103,6 +121,7 @@ func (g *Gateway) Status() spec.Status {
 		}
 	}
 	slices.SortFunc(status.TargetGroups, func(a, b spec.TargetGroupStatus) int { return strings.Compare(a.Name, b.Name) })
+	status.Names = g.nameStatus()
 	return status
 }
 

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,19 @@ func (g *Group) Name() string { return g.name }
 // Available reports whether Pick would find a target for a new connection of a zone: a healthy one, or any when the
 // group fails open. It takes no lock, for use per SYN.
 func (g *Group) Available(zone string) bool { return !g.view.Load().choice(zone).empty() }
+
+// HealthyIn reports whether Pick would find a healthy target for a zone: not one that is only tried because the group fails
+// open. It takes no lock.
+func (g *Group) HealthyIn(zone string) bool {
+	v := g.view.Load()
+	return v.healthy > 0 && !v.choice(zone).empty()
+}
+
+// Undecided reports whether no target is healthy and the first health check of one is still to come.
+func (g *Group) Undecided() bool {
+	v := g.view.Load()
+	return v.healthy == 0 && slices.ContainsFunc(v.status, func(s spec.TargetStatus) bool { return s.State == spec.TargetInitial })
+}
 
 // Pick returns the target for a connection, leaving out those in tried. The choice is the flow's highest random weight
 // (Thaler and Ravishankar, 1998) among the healthy targets that its zone may use, so that a target that comes or goes

@@ -43,7 +43,16 @@ func (d *Domain) ListenStream(at netip.AddrPort) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gonet.NewTCPListener(d.stack, wq, ep), nil
+	return stream{gonet.NewTCPListener(d.stack, wq, ep)}, nil
+}
+
+// stream is a listener whose Close also ends an Accept that waits.
+type stream struct{ *gonet.TCPListener }
+
+// Close implements net.Listener.
+func (s stream) Close() error {
+	s.Shutdown()
+	return s.TCPListener.Close()
 }
 
 // DialPacket opens a UDP socket from source, an address of one of the domain's Resolvers, to a name server behind one of

@@ -169,4 +169,12 @@ func TestStreamsOfTheResolver(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	go func() {
+		_, err := l.Accept()
+		done <- err
+	}()
+	l.Close()
+	if err := <-done; err == nil {
+		t.Error("a closed listener accepts")
+	}
 }

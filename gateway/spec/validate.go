@@ -48,6 +48,7 @@ type validation struct {
 	domains, groups, balancers map[string]bool
 	certs                      map[string]bool
 	interfaces                 map[string]netip.Addr
+	owners                     map[string]string // endpoints, by network interface
 	ports                      map[uint16]string
 	uids                       map[string]bool
 	nodes                      map[nodeKey]string
@@ -64,7 +65,7 @@ type nodeKey struct {
 func newValidation(g *Gateway) *validation {
 	v := &validation{
 		domains: map[string]bool{}, groups: map[string]bool{}, balancers: map[string]bool{}, certs: map[string]bool{},
-		interfaces: map[string]netip.Addr{}, ports: map[uint16]string{},
+		interfaces: map[string]netip.Addr{}, owners: map[string]string{}, ports: map[uint16]string{},
 		uids: map[string]bool{}, nodes: map[nodeKey]string{},
 		subnets: map[string]bool{}, acls: map[string]bool{}, securityGroup: map[string]bool{},
 	}
@@ -104,7 +105,7 @@ func (v *validation) endpoints(g *Gateway) error {
 			if err := v.inSubnet(ni.Subnet); err != nil {
 				return fmt.Errorf("endpoint %q: network interface %q: %w", e.Name, ni.UID, err)
 			}
-			v.interfaces[ni.UID] = ni.Address
+			v.interfaces[ni.UID], v.owners[ni.UID] = ni.Address, e.Name
 		}
 	}
 	return nil
@@ -139,6 +140,9 @@ func (v *validation) domain(d *Domain) error {
 			return fmt.Errorf("exposure of %q: address %v is already that of a node of %q", x.Interface, addr, node)
 		}
 		shown[addr] = x.Interface
+	}
+	if err := v.resolver(d, shown); err != nil {
+		return err
 	}
 	for i := range d.TunnelEndpoints {
 		if err := v.tunnelEndpoint(&d.TunnelEndpoints[i]); err != nil {
