@@ -379,13 +379,26 @@ func BenchmarkAdmit(b *testing.B) {
 func TestAdmitAllocatesNothing(t *testing.T) {
 	d := newDomain(t, Config{Name: "d"})
 	port := d.NewPort("p")
+	guard := filter.CompileGroup(&spec.SecurityGroup{Ingress: []spec.GroupRule{{Traffic: allTraffic, Group: "clients"}}})
 	d.Publish(Table{
-		Peers:     []Peer{{Name: "p", Port: port, Prefixes: prefixes("10.0.0.0/8")}},
-		Exposures: []Exposure{{Address: addr("10.1.1.1"), Services: []Service{{443, always(true)}}}},
+		Peers: []Peer{{
+			Name: "p", Port: port, Prefixes: prefixes("10.0.0.0/8"), SecurityGroups: []string{"clients"},
+			Subnet: &Subnet{ACL: allowing("a", allTraffic, tcpPorts(80, 443))},
+		}},
+		Exposures: []Exposure{{
+			Address: addr("10.1.1.1"), Services: []Service{{443, always(true)}}, SecurityGroups: []*filter.Group{guard},
+			Subnet: &Subnet{ACL: allowing("b", tcpPorts(80, 443), tcpPorts(1024, 65535))},
+		}},
 	})
 	for _, to := range []string{"10.1.1.1:443", "10.1.1.1:80", "10.1.1.2:443"} {
 		p := link.Packet{Protocol: link.ProtocolTCP, Source: addrPort("10.0.1.1:1000"), Destination: addrPort(to), Port: port}
-		if n := testing.AllocsPerRun(100, func() { d.admit(p) }); n != 0 {
+		back := p
+		back.Source, back.Destination = p.Destination, p.Source
+		if n := testing.AllocsPerRun(100, func() {
+			d.admit(p)
+			border{d}.Inbound(p)
+			border{d}.Outbound(back)
+		}); n != 0 {
 			t.Errorf("to %s: %v allocations", to, n)
 		}
 	}

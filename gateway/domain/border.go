@@ -18,15 +18,15 @@ func (b border) Inbound(p link.Packet) link.Verdict {
 	if peer == nil {
 		return link.Drop(link.ReasonRefused)
 	}
-	to, bounded := t.borders[p.Destination.Addr()]
-	return crossing{from: peer.Subnet, to: to, bounded: bounded}.verdict(p)
+	to := t.place(p.Destination.Addr())
+	return crossing{from: peer.Subnet, to: to.subnet, exempt: to.exempt}.verdict(p)
 }
 
 // Outbound implements link.Filter.
 func (b border) Outbound(p link.Packet) link.Verdict {
 	t := b.d.table.Load()
-	c := crossing{}
-	c.from, c.bounded = t.borders[p.Source.Addr()]
+	from := t.place(p.Source.Addr())
+	c := crossing{from: from.subnet, exempt: from.exempt}
 	if peer := t.peer(p.Port, p.Destination.Addr()); peer != nil {
 		c.to = peer.Subnet
 	}
@@ -36,9 +36,9 @@ func (b border) Outbound(p link.Packet) link.Verdict {
 // crossing is the way of a packet over the borders of two subnets, either of which may be missing.
 type crossing struct {
 	from, to *Subnet
-	// bounded is false for packets from and to addresses that network ACLs do not apply to: those of the resolver
+	// exempt is set for packets from and to addresses that network ACLs do not apply to: those of the resolver
 	// inside the VPC, and those that the domain does not have.
-	bounded bool
+	exempt bool
 }
 
 func (c crossing) verdict(p link.Packet) link.Verdict {
@@ -54,7 +54,7 @@ func (c crossing) verdict(p link.Packet) link.Verdict {
 
 // egress are the rules by which the packet leaves its subnet, or nil. Within a subnet there are none to pass.
 func (c crossing) egress() *filter.Rules {
-	if !c.bounded || c.from == c.to || c.from == nil || c.from.ACL == nil {
+	if c.exempt || c.from == c.to || c.from == nil || c.from.ACL == nil {
 		return nil
 	}
 	return &c.from.ACL.Egress
@@ -62,14 +62,14 @@ func (c crossing) egress() *filter.Rules {
 
 // ingress are the rules by which the packet enters its subnet, or nil.
 func (c crossing) ingress() *filter.Rules {
-	if !c.bounded || c.from == c.to || c.to == nil || c.to.ACL == nil {
+	if c.exempt || c.from == c.to || c.to == nil || c.to.ACL == nil {
 		return nil
 	}
 	return &c.to.ACL.Ingress
 }
 
 // back is the way of the answer.
-func (c crossing) back() crossing { return crossing{from: c.to, to: c.from, bounded: c.bounded} }
+func (c crossing) back() crossing { return crossing{from: c.to, to: c.from, exempt: c.exempt} }
 
 func described(p link.Packet) filter.Packet {
 	return filter.Packet{

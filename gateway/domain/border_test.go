@@ -3,9 +3,11 @@ package domain
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
+	"causeway/gateway/filter"
 	"causeway/gateway/spec"
 	"causeway/tunnel/link"
 )
@@ -100,5 +102,33 @@ func TestNetworkACLs(t *testing.T) {
 				t.Error("the SYN was not delivered: what was dropped is no answer")
 			}
 		})
+	}
+}
+
+// BenchmarkBorder judges a packet of a live connection among 1,000 peers and exposures, by ACLs of 40 rules of which the last
+// matches.
+func BenchmarkBorder(b *testing.B) {
+	d := newDomain(b, Config{Name: "d"})
+	port := d.NewPort("p")
+	var rules []spec.ACLRule
+	for i := range spec.MaxACLRules - 1 {
+		rules = append(rules, spec.ACLRule{Number: i + 1, Prefix: prefixes("10.0.0.0/8")[0], Traffic: tcpPorts(uint16(i), uint16(i))})
+	}
+	rules = append(rules, spec.ACLRule{Number: 100, Allow: true, Prefix: prefixes("0.0.0.0/0")[0], Traffic: allTraffic})
+	acl := filter.CompileACL(&spec.NetworkACL{Ingress: rules, Egress: rules})
+	from, to := &Subnet{Name: "from", ACL: acl}, &Subnet{Name: "to", ACL: acl}
+	var t Table
+	for i := range 1000 {
+		consumer, exposure := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		t.Peers = append(t.Peers, Peer{Name: "p", Port: port, Prefixes: []netip.Prefix{netip.PrefixFrom(consumer, 32)}, Subnet: from})
+		t.Exposures = append(t.Exposures, Exposure{Address: exposure, Subnet: to, Services: []Service{{443, always(true)}}})
+	}
+	d.Publish(t)
+	p := link.Packet{Protocol: link.ProtocolTCP, Source: addrPort("10.0.1.1:1000"), Destination: addrPort("10.1.1.1:443"), Port: port}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !(border{d}).Inbound(p).Accepted() {
+			b.Fatal("refused")
+		}
 	}
 }

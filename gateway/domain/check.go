@@ -1,8 +1,11 @@
 package domain
 
-import "causeway/tunnel/link"
+import (
+	"causeway/gateway/filter"
+	"causeway/tunnel/link"
+)
 
-func (a attempt) byPeer() link.Verdict {
+func (a *attempt) byPeer() link.Verdict {
 	if a.peer == nil {
 		return link.Drop(link.ReasonRefused)
 	}
@@ -11,24 +14,16 @@ func (a attempt) byPeer() link.Verdict {
 
 // bySource refuses an address as source at which peers are served: a site's prefix may cover one, and its answer would go
 // there.
-func (a attempt) bySource() link.Verdict {
-	if a.table.serves(a.packet.Source.Addr()) {
+func (a *attempt) bySource() link.Verdict {
+	if a.from.serves() {
 		return link.Drop(link.ReasonMartian)
 	}
 	return link.Accept()
 }
 
-func (a attempt) byEgress() link.Verdict {
-	if rules := a.crossing.egress(); rules != nil {
-		if p := described(a.packet); !rules.Decide(&p).Allow {
-			return link.Drop(link.ReasonNetworkACL)
-		}
-	}
-	return link.Accept()
-}
-
-func (a attempt) byIngress() link.Verdict {
-	if rules := a.crossing.ingress(); rules != nil {
+// byRules asks one direction of a network ACL; nil when there is none to ask.
+func (a *attempt) byRules(rules *filter.Rules) link.Verdict {
+	if rules != nil {
 		if p := described(a.packet); !rules.Decide(&p).Allow {
 			return link.Drop(link.ReasonNetworkACL)
 		}
@@ -38,12 +33,12 @@ func (a attempt) byIngress() link.Verdict {
 
 // byResolver decides about a packet to an address of the DNS server: a question, or the answer to one that the server
 // itself has asked, for every UDP datagram counts as a beginning.
-func (a attempt) byResolver() link.Verdict {
+func (a *attempt) byResolver() link.Verdict {
 	port := a.packet.Destination.Port()
 	switch {
 	case port != DNSPort && a.packet.Protocol == link.ProtocolUDP && a.domain.awaits(&a.packet):
 		return link.Accept()
-	case a.peer.Tunnel && !a.table.resolvers[a.packet.Destination.Addr()]:
+	case a.peer.Tunnel && !a.to.resolver.Tunnels:
 		return link.Drop(link.ReasonTunnelAccess)
 	case port != DNSPort:
 		return link.Reset(link.ReasonNoListener)
@@ -51,26 +46,26 @@ func (a attempt) byResolver() link.Verdict {
 	return link.Accept()
 }
 
-func (a attempt) byExposure() link.Verdict {
-	if a.exposed == nil {
+func (a *attempt) byExposure() link.Verdict {
+	if a.to.exposure == nil {
 		return link.Drop(link.ReasonNoExposure)
 	}
 	return link.Accept()
 }
 
 // byTunnelAccess drops what a peering shuts out.
-func (a attempt) byTunnelAccess() link.Verdict {
-	if a.peer.Tunnel && !a.exposed.Tunnels {
+func (a *attempt) byTunnelAccess() link.Verdict {
+	if a.peer.Tunnel && !a.to.exposure.Tunnels {
 		return link.Drop(link.ReasonTunnelAccess)
 	}
 	return link.Accept()
 }
 
-func (a attempt) byListener() link.Verdict {
+func (a *attempt) byListener() link.Verdict {
 	switch {
 	case a.packet.Protocol != link.ProtocolTCP:
 		return link.Drop(link.ReasonNoListener)
-	case a.exposed.ports[a.packet.Destination.Port()] == nil:
+	case a.to.exposure.ports[a.packet.Destination.Port()] == nil:
 		return link.Reset(link.ReasonNoListener)
 	}
 	return link.Accept()
@@ -78,12 +73,12 @@ func (a attempt) byListener() link.Verdict {
 
 // bySecurityGroup is asked at the beginning of a connection only: what belongs to one that was admitted passes, whatever
 // becomes of the groups.
-func (a attempt) bySecurityGroup() link.Verdict {
-	if len(a.exposed.SecurityGroups) == 0 {
+func (a *attempt) bySecurityGroup() link.Verdict {
+	if len(a.to.exposure.SecurityGroups) == 0 {
 		return link.Accept()
 	}
 	p := described(a.packet)
-	for _, g := range a.exposed.SecurityGroups {
+	for _, g := range a.to.exposure.SecurityGroups {
 		if _, ok := g.Admits(&p, a.peer.SecurityGroups); ok {
 			return link.Accept()
 		}
@@ -91,15 +86,15 @@ func (a attempt) bySecurityGroup() link.Verdict {
 	return link.Drop(link.ReasonSecurityGroup)
 }
 
-func (a attempt) byConnectionLimit() link.Verdict {
+func (a *attempt) byConnectionLimit() link.Verdict {
 	if a.domain.busy(a.packet.Source.Addr()) {
 		return link.Drop(link.ReasonConnectionLimit)
 	}
 	return link.Accept()
 }
 
-func (a attempt) byHealthyTarget() link.Verdict {
-	if !a.exposed.ports[a.packet.Destination.Port()]() {
+func (a *attempt) byHealthyTarget() link.Verdict {
+	if !a.to.exposure.ports[a.packet.Destination.Port()]() {
 		return link.Reset(link.ReasonNoHealthyTarget)
 	}
 	return link.Accept()

@@ -23,6 +23,24 @@ type finding struct {
 	object  string
 }
 
+// checks are what explanations call the questions of admission, and what they have to say about each.
+var checks = [...]struct {
+	name    string
+	explain func(*attempt) finding
+}{
+	byPeer:            {"peer", (*attempt).explainPeer},
+	bySource:          {"source", (*attempt).explainSource},
+	byEgress:          {"network_acl_out", (*attempt).explainEgress},
+	byIngress:         {"network_acl_in", (*attempt).explainIngress},
+	byResolver:        {"resolver", (*attempt).explainResolver},
+	byExposure:        {"exposure", (*attempt).explainExposure},
+	byTunnelAccess:    {"tunnel_access", (*attempt).explainTunnelAccess},
+	byListener:        {"listener", (*attempt).explainListener},
+	bySecurityGroup:   {"security_group", (*attempt).explainSecurityGroup},
+	byConnectionLimit: {"connection_limit", (*attempt).explainConnectionLimit},
+	byHealthyTarget:   {"healthy_target", (*attempt).explainHealthyTarget},
+}
+
 // Explain tells what a TCP connection from a consumer to a destination would meet at this moment: every check that admission
 // makes, in its order and by the same functions, up to the one that denies, and if none does, the network ACLs on the
 // way back ("network_acl_out_return", "network_acl_in_return"). The consumer's port only matters for the way back; 0
@@ -35,9 +53,9 @@ func (d *Domain) Explain(consumer, destination netip.AddrPort) []spec.Check {
 		Protocol: link.ProtocolTCP, Source: consumer, Destination: destination, Port: d.link.ActivePort(consumer.Addr()),
 	})
 	var list []spec.Check
-	for _, c := range slices.Concat(borderChecks, a.destinationChecks()) {
-		v, f := c.decide(a), c.explain(a)
-		list = append(list, explained(c.name, v, f))
+	for _, q := range slices.Concat(borderQuestions, a.destinationQuestions()) {
+		v, c := a.decide(q), checks[q]
+		list = append(list, explained(c.name, v, c.explain(&a)))
 		if !v.Accepted() {
 			return list
 		}
@@ -61,7 +79,7 @@ func explained(name string, v link.Verdict, f finding) spec.Check {
 	return c
 }
 
-func (a attempt) explainPeer() finding {
+func (a *attempt) explainPeer() finding {
 	source := a.packet.Source.Addr()
 	if a.peer == nil {
 		return finding{detail: fmt.Sprintf("no attachment or tunnel of the domain holds %v", source)}
@@ -73,26 +91,26 @@ func (a attempt) explainPeer() finding {
 	return finding{detail: fmt.Sprintf("%s holds %v", kind, source), object: a.peer.Name}
 }
 
-func (a attempt) explainSource() finding {
+func (a *attempt) explainSource() finding {
 	source := a.packet.Source.Addr()
-	if x := a.table.exposures[source]; x != nil {
+	if x := a.from.exposure; x != nil {
 		return finding{detail: fmt.Sprintf("source %v is an address of an endpoint", source), object: x.Endpoint}
 	}
-	if a.table.serves(source) {
+	if a.from.serves() {
 		return finding{detail: fmt.Sprintf("source %v is an address of the resolver", source)}
 	}
 	return finding{detail: fmt.Sprintf("source %v is no address of an endpoint or the resolver", source)}
 }
 
-func (a attempt) explainEgress() finding {
+func (a *attempt) explainEgress() finding {
 	return a.explainRules(a.crossing.from, a.crossing.egress(), a.crossing)
 }
 
-func (a attempt) explainIngress() finding {
+func (a *attempt) explainIngress() finding {
 	return a.explainRules(a.crossing.to, a.crossing.ingress(), a.crossing)
 }
 
-func (a attempt) explainRules(s *Subnet, rules *filter.Rules, c crossing) finding {
+func (a *attempt) explainRules(s *Subnet, rules *filter.Rules, c crossing) finding {
 	if rules == nil {
 		return unfiltered(s, c)
 	}
@@ -104,7 +122,7 @@ func (a attempt) explainRules(s *Subnet, rules *filter.Rules, c crossing) findin
 func unfiltered(s *Subnet, c crossing) finding {
 	f := finding{skipped: true}
 	switch {
-	case !c.bounded:
+	case c.exempt:
 		f.detail = "network ACLs do not apply to the destination"
 	case s == nil:
 		f.detail = "not in a subnet"
@@ -127,31 +145,31 @@ func rule(d filter.Decision) string {
 	return "rule * denies: no other rule matches"
 }
 
-func (a attempt) explainResolver() finding {
+func (a *attempt) explainResolver() finding {
 	destination, port := a.packet.Destination.Addr(), a.packet.Destination.Port()
 	switch {
 	case port != DNSPort:
 		return finding{detail: fmt.Sprintf("the resolver has no listener on port %d", port)}
-	case a.peer.Tunnel && !a.table.resolvers[destination]:
+	case a.peer.Tunnel && !a.to.resolver.Tunnels:
 		return finding{detail: "tunnels may not ask the resolver inside the VPC, only at an inbound resolver endpoint"}
 	}
 	return finding{detail: fmt.Sprintf("%v is an address of the resolver", destination)}
 }
 
-func (a attempt) explainExposure() finding {
+func (a *attempt) explainExposure() finding {
 	destination := a.packet.Destination.Addr()
-	if a.exposed == nil {
+	if a.to.exposure == nil {
 		return finding{detail: fmt.Sprintf("%v is no address of an endpoint in this domain", destination)}
 	}
-	return finding{detail: fmt.Sprintf("%v is an address of the endpoint", destination), object: a.exposed.Endpoint}
+	return finding{detail: fmt.Sprintf("%v is an address of the endpoint", destination), object: a.to.exposure.Endpoint}
 }
 
-func (a attempt) explainTunnelAccess() finding {
-	f := finding{object: a.exposed.Endpoint}
+func (a *attempt) explainTunnelAccess() finding {
+	f := finding{object: a.to.exposure.Endpoint}
 	switch {
 	case !a.peer.Tunnel:
 		f.skipped, f.detail = true, "the consumer is an attachment"
-	case a.exposed.Tunnels:
+	case a.to.exposure.Tunnels:
 		f.detail = "tunnels may use the endpoint"
 	default:
 		f.detail = "the peering does not let tunnels use the endpoint"
@@ -159,18 +177,18 @@ func (a attempt) explainTunnelAccess() finding {
 	return f
 }
 
-func (a attempt) explainListener() finding {
+func (a *attempt) explainListener() finding {
 	port := a.packet.Destination.Port()
-	if a.exposed.ports[port] == nil {
-		return finding{detail: fmt.Sprintf("no listener on port %d", port), object: a.exposed.Endpoint}
+	if a.to.exposure.ports[port] == nil {
+		return finding{detail: fmt.Sprintf("no listener on port %d", port), object: a.to.exposure.Endpoint}
 	}
-	return finding{detail: fmt.Sprintf("listener on port %d", port), object: a.exposed.Endpoint}
+	return finding{detail: fmt.Sprintf("listener on port %d", port), object: a.to.exposure.Endpoint}
 }
 
-func (a attempt) explainSecurityGroup() finding {
-	groups := a.exposed.SecurityGroups
+func (a *attempt) explainSecurityGroup() finding {
+	groups := a.to.exposure.SecurityGroups
 	if len(groups) == 0 {
-		return finding{skipped: true, detail: "the endpoint has no security group", object: a.exposed.Endpoint}
+		return finding{skipped: true, detail: "the endpoint has no security group", object: a.to.exposure.Endpoint}
 	}
 	p := described(a.packet)
 	names := make([]string, 0, len(groups))
@@ -180,25 +198,25 @@ func (a attempt) explainSecurityGroup() finding {
 		}
 		names = append(names, g.Name)
 	}
-	return finding{detail: "no rule admits of " + strings.Join(names, ", "), object: a.exposed.Endpoint}
+	return finding{detail: "no rule admits of " + strings.Join(names, ", "), object: a.to.exposure.Endpoint}
 }
 
-func (a attempt) explainConnectionLimit() finding {
+func (a *attempt) explainConnectionLimit() finding {
 	if a.domain.busy(a.packet.Source.Addr()) {
 		return finding{detail: "too many connections are being made"}
 	}
 	return finding{detail: "another connection may be made"}
 }
 
-func (a attempt) explainHealthyTarget() finding {
-	if !a.exposed.ports[a.packet.Destination.Port()]() {
-		return finding{detail: "no target can serve a connection", object: a.exposed.Endpoint}
+func (a *attempt) explainHealthyTarget() finding {
+	if !a.to.exposure.ports[a.packet.Destination.Port()]() {
+		return finding{detail: "no target can serve a connection", object: a.to.exposure.Endpoint}
 	}
-	return finding{detail: "a target can serve a connection", object: a.exposed.Endpoint}
+	return finding{detail: "a target can serve a connection", object: a.to.exposure.Endpoint}
 }
 
 // explainReturn judges the answer by the rules at one border.
-func (a attempt) explainReturn(name string, s *Subnet, rules *filter.Rules, c crossing) spec.Check {
+func (a *attempt) explainReturn(name string, s *Subnet, rules *filter.Rules, c crossing) spec.Check {
 	if rules == nil {
 		return explained(name, link.Accept(), unfiltered(s, c))
 	}

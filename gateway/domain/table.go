@@ -110,12 +110,11 @@ func (d *Domain) Holds(a netip.Addr) bool { return d.link.ActivePort(a) != nil }
 
 // Resolves reports whether the address is one of the domain's DNS server.
 func (d *Domain) Resolves(a netip.Addr) bool {
-	_, resolves := d.table.Load().resolvers[a]
-	return resolves
+	return d.table.Load().place(a).resolver != nil
 }
 
 // Exposes reports whether the address is an exposure of the domain.
-func (d *Domain) Exposes(a netip.Addr) bool { return d.table.Load().exposures[a] != nil }
+func (d *Domain) Exposes(a netip.Addr) bool { return d.table.Load().place(a).exposure != nil }
 
 // PeerOf is the peer that traffic to the address goes to at this moment: where several hold it, the one that
 // last sent from it. False means nobody.
@@ -154,22 +153,38 @@ func routes(peers []Peer) []link.Route {
 // compiled is a Table in the form that packets are judged by. It is immutable.
 type compiled struct {
 	// peers of each port, and of all ports together.
-	peers     map[*link.Port]*holders
-	holding   *holders
-	exposures map[netip.Addr]*exposure
-	// borders are the subnets of the domain's own addresses to which network ACLs apply; nil for an address in none.
-	borders map[netip.Addr]*Subnet
+	peers   map[*link.Port]*holders
+	holding *holders
+	// places are the domain's own addresses, as numbers, which are hashed faster.
+	places map[uint32]*place
 	// filtering tells that some network ACL can deny something.
 	filtering bool
-	// resolvers tell of each address of the DNS server whether tunnels may ask there.
-	resolvers map[netip.Addr]bool
 }
 
-// serves reports whether an address is one that peers are served at, and so none that they may send from.
-func (c *compiled) serves(a netip.Addr) bool {
-	_, resolves := c.resolvers[a]
-	return resolves || c.exposures[a] != nil
+// place is an address of the domain's own: an exposure, an address of the DNS server, or that of a node.
+type place struct {
+	exposure *exposure
+	resolver *Resolver
+	// subnet is nil for an address in none. exempt is set where network ACLs do not apply at all.
+	subnet *Subnet
+	exempt bool
 }
+
+// nowhere stands for addresses that the domain does not have.
+var nowhere = &place{exempt: true}
+
+// place is what the domain has at an address; never nil.
+func (c *compiled) place(a netip.Addr) *place {
+	if a.Is4() {
+		if p := c.places[number(a)]; p != nil {
+			return p
+		}
+	}
+	return nowhere
+}
+
+// serves reports whether peers are served at the address, which therefore none of them may send from.
+func (p *place) serves() bool { return p.exposure != nil || p.resolver != nil }
 
 type exposure struct {
 	Exposure
@@ -188,14 +203,7 @@ func newHolders() *holders { return &holders{byPrefix: map[uint64][]*Peer{}} }
 func compile(t Table) *compiled {
 	c := &compiled{
 		peers: map[*link.Port]*holders{}, holding: newHolders(),
-		exposures: make(map[netip.Addr]*exposure, len(t.Exposures)), resolvers: make(map[netip.Addr]bool, len(t.Resolvers)),
-		borders: make(map[netip.Addr]*Subnet, len(t.Exposures)),
-	}
-	for _, r := range t.Resolvers {
-		c.resolvers[r.Address] = r.Tunnels
-		if r.Tunnels { // the resolver inside the VPC is exempt
-			c.addBorder(r.Address, r.Subnet)
-		}
+		places: make(map[uint32]*place, len(t.Exposures)+len(t.Nodes)+len(t.Resolvers)),
 	}
 	for _, p := range t.Peers {
 		h := c.peers[p.Port]
@@ -212,18 +220,23 @@ func compile(t Table) *compiled {
 		for _, s := range x.Services {
 			e.ports[s.Port] = s.Available
 		}
-		c.exposures[x.Address] = e
-		c.addBorder(x.Address, x.Subnet)
+		c.add(x.Address, &place{exposure: e, subnet: x.Subnet})
 	}
 	for _, n := range t.Nodes {
-		c.addBorder(n.Address, n.Subnet)
+		c.add(n.Address, &place{subnet: n.Subnet})
+	}
+	for _, r := range t.Resolvers {
+		c.add(r.Address, &place{resolver: &r, subnet: r.Subnet, exempt: !r.Tunnels})
 	}
 	return c
 }
 
-func (c *compiled) addBorder(a netip.Addr, s *Subnet) {
-	c.borders[a] = s
-	c.filtering = c.filtering || s.filters()
+func (c *compiled) add(a netip.Addr, p *place) {
+	if !a.Is4() {
+		return
+	}
+	c.places[number(a)] = p
+	c.filtering = c.filtering || !p.exempt && p.subnet.filters()
 }
 
 // peer is the holder of the address on one port, or nil.
