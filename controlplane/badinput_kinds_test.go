@@ -1,9 +1,11 @@
 package controlplane_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -159,7 +161,7 @@ var addressLike = regexp.MustCompile(`cidr|address|route|prefix|host|upstream|se
 
 // nameLike are the names of fields that hold names of resources.
 var nameLike = func() map[protoreflect.Name]bool {
-	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true, "endpoint": true, "endpoint_service": true}
+	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true, "endpoint": true, "endpoint_service": true, "source_group": true}
 	for _, kind := range resource.All() {
 		for field := range kind.References {
 			all[field] = true
@@ -194,7 +196,9 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 	case nameLike[f.Name()]:
 		all = append(all, w.strangers(m, f, good)...)
 	case addressLike.MatchString(name):
-		add(wrong, badAddresses...)
+		for _, text := range badAddresses {
+			add(addressKind(f, text), text)
+		}
 		add(maybe, "10.0.1.0/24", "10.0.1.128/25", "10.0.1.4", "10.0.1.255", "10.0.1.0")
 	case name == "url":
 		add(wrong, badURLs...)
@@ -206,6 +210,16 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 		all = append(all, named("etag of a VPC", maybe, w.main["Vpc"].(*pb.Vpc).GetEtag()))
 	}
 	return all
+}
+
+// addressKind says what comes of a text in a field that holds addresses. Rules may name any prefix, and
+// host bits do not count there.
+func addressKind(f protoreflect.FieldDescriptor, text string) mutationKind {
+	prefix, err := netip.ParsePrefix(text)
+	if strings.HasSuffix(string(f.Parent().Name()), "Rule") && err == nil && prefix.Addr().Is4() {
+		return maybe
+	}
+	return wrong
 }
 
 // categoryForm is of the categories of listings.
@@ -222,6 +236,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 		return maybe
 	case strings.Contains(text, "-----"), name == "path" && strings.HasPrefix(text, "/"), name == "alpn_protocols":
 		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them
+	case name == "protocol" && isProtocol(text), name == "policy" && json.Valid([]byte(text)) && strings.Contains(text, "Statement"):
+		return maybe
 	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
 		return maybe // the path is the receiver's
 	case name == "domain_name" && forwardedForm.MatchString(text):
@@ -236,6 +252,12 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 		return invalid
 	}
 	return wrong
+}
+
+// isProtocol says whether rules take a text for a protocol.
+func isProtocol(text string) bool {
+	_, ok := resource.ParseProtocol(text)
+	return ok
 }
 
 // inside says whether a field is one of the resource in a request and not of the request itself.

@@ -161,11 +161,16 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 	name := new("Fresh")
 	chain, key := spectest.Certificate(w.t, "fresh.example.com")
 	return map[protoreflect.Name]proto.Message{
-		"Account":         &pb.Account{DisplayName: name},
-		"Token":           &pb.Token{DisplayName: name, Role: pb.Token_VIEWER},
-		"Vpc":             &pb.Vpc{DisplayName: name, Region: "us-east-1", CidrBlock: "10.50.0.0/16"},
-		"Subnet":          &pb.Subnet{DisplayName: name, AvailabilityZone: "us-east-1a", CidrBlock: "10.0.9.0/24"},
-		"Attachment":      &pb.Attachment{DisplayName: name, PublicKey: newKey(w.t)},
+		"Account": &pb.Account{DisplayName: name},
+		"Token":   &pb.Token{DisplayName: name, Role: pb.Token_VIEWER},
+		"Vpc":     &pb.Vpc{DisplayName: name, Region: "us-east-1", CidrBlock: "10.50.0.0/16"},
+		"NetworkAcl": &pb.NetworkAcl{DisplayName: name, IngressRules: []*pb.NetworkAclRule{https(100), https(200)},
+			EgressRules: []*pb.NetworkAclRule{{RuleNumber: 1, Action: pb.NetworkAclRule_DENY, Protocol: "icmp", CidrBlock: "0.0.0.0/0", IcmpType: new(int32(8)), IcmpCode: new(int32(0))}}},
+		"SecurityGroup": &pb.SecurityGroup{DisplayName: name, IngressRules: []*pb.SecurityGroupRule{
+			{Protocol: "tcp", PortRange: &pb.PortRange{From: 443, To: 444}, Description: "Ours.", Source: &pb.SecurityGroupRule_SourceGroup{SourceGroup: prod + "/securityGroups/main"}},
+			{Protocol: "udp", PortRange: &pb.PortRange{From: 53, To: 53}, Source: &pb.SecurityGroupRule_CidrBlock{CidrBlock: "10.0.0.0/16"}}}},
+		"Subnet":          &pb.Subnet{DisplayName: name, AvailabilityZone: "us-east-1a", CidrBlock: "10.0.9.0/24", NetworkAcl: prod + "/networkAcls/main"},
+		"Attachment":      &pb.Attachment{DisplayName: name, PublicKey: newKey(w.t), SecurityGroups: []string{prod + "/securityGroups/main"}},
 		"CustomerGateway": &pb.CustomerGateway{DisplayName: name, PublicKey: newKey(w.t)},
 		"Peering": &pb.Peering{DisplayName: name, Vpc: prod, PeerVpc: "accounts/beta/vpcs/fresh",
 			TunnelAccess: pb.Peering_ALLOWED, PeerTunnelAccess: pb.Peering_ALLOWED,
@@ -187,7 +192,9 @@ func (w *world) fresh() map[protoreflect.Name]proto.Message {
 		"Endpoint": &pb.Endpoint{DisplayName: name, ServiceName: "accounts/alpha/endpointServices/main",
 			Subnets:              []string{prod + "/subnets/main", prod + "/subnets/b"},
 			SubnetConfigurations: []*pb.SubnetConfiguration{{Subnet: prod + "/subnets/b", IpAddress: "10.0.2.77"}},
-			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}, CrossZone: new(true), PrivateDnsEnabled: new(false)},
+			Bandwidth:            &pb.Bandwidth{BaselineMbps: 100, MaximumMbps: 200}, CrossZone: new(true), PrivateDnsEnabled: new(false),
+			SecurityGroups: []string{prod + "/securityGroups/main", prod + "/securityGroups/spare"},
+			Policy:         `{"Statement":{"Effect":"Allow","Principal":"*","Action":"vpce:Connect","Resource":"*"}}`, PolicyDryRun: new(true)},
 		"ResolverEndpoint": &pb.ResolverEndpoint{DisplayName: name, Subnets: []string{prod + "/subnets/main", prod + "/subnets/b"},
 			SubnetConfigurations: []*pb.SubnetConfiguration{{Subnet: prod + "/subnets/b", IpAddress: "10.0.2.78"}}},
 		"ResolverRule": &pb.ResolverRule{DisplayName: name, DomainName: "fresh.example.net",

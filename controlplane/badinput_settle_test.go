@@ -50,14 +50,33 @@ func (w *world) into(keep map[protoreflect.Name]proto.Message, request proto.Mes
 	return nil
 }
 
-// settleVpc makes a VPC with a subnet in zone us-east-1a and an attachment, all of one id.
+// settleVpc makes a VPC with a network ACL, a security group, a subnet in zone us-east-1a and an
+// attachment, all of one id.
 func (w *world) settleVpc(account, vpc, id, cidr string) (subnet string) {
 	name := "accounts/" + account + "/vpcs/" + vpc
 	w.into(w.kept(id), &pb.CreateVpcRequest{Parent: "accounts/" + account, VpcId: vpc, Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: cidr + ".0.0/16"}})
-	w.into(w.kept(id), &pb.CreateSubnetRequest{Parent: name, SubnetId: id, Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: cidr + ".1.0/24"}})
+	w.settleRules(name, id)
+	w.into(w.kept(id), &pb.CreateSubnetRequest{Parent: name, SubnetId: id, Subnet: &pb.Subnet{
+		AvailabilityZone: "us-east-1a", CidrBlock: cidr + ".1.0/24", NetworkAcl: name + "/networkAcls/" + id}})
 	subnet = name + "/subnets/" + id
-	w.into(w.kept(id), &pb.CreateAttachmentRequest{Parent: subnet, AttachmentId: id, Attachment: &pb.Attachment{PublicKey: newKey(w.t)}})
+	w.into(w.kept(id), &pb.CreateAttachmentRequest{Parent: subnet, AttachmentId: id, Attachment: &pb.Attachment{
+		PublicKey: newKey(w.t), SecurityGroups: []string{name + "/securityGroups/" + id}}})
 	return subnet
+}
+
+// settleRules makes a network ACL and a security group of a VPC.
+func (w *world) settleRules(vpc, id string) {
+	w.into(w.kept(id), &pb.CreateNetworkAclRequest{Parent: vpc, NetworkAclId: id, NetworkAcl: &pb.NetworkAcl{
+		IngressRules: []*pb.NetworkAclRule{https(100)}, EgressRules: []*pb.NetworkAclRule{https(100)}}})
+	w.into(w.kept(id), &pb.CreateSecurityGroupRequest{Parent: vpc, SecurityGroupId: id, SecurityGroup: &pb.SecurityGroup{
+		IngressRules: []*pb.SecurityGroupRule{{Protocol: "all", Source: &pb.SecurityGroupRule_CidrBlock{CidrBlock: "10.0.0.0/8"}}}}})
+}
+
+// https gives a rule of a number that lets HTTPS pass.
+func https(number int32) *pb.NetworkAclRule {
+	return &pb.NetworkAclRule{
+		RuleNumber: number, Action: pb.NetworkAclRule_ALLOW, Protocol: "tcp", CidrBlock: "10.0.0.0/8", PortRange: &pb.PortRange{From: 443, To: 443},
+	}
 }
 
 // settleService makes what a provider has, down to an endpoint of it, all of one id.
@@ -109,6 +128,7 @@ func (w *world) settleAlpha() {
 	w.settleVpn(alpha, "prod", "spare", "192.168.1.0/24")
 	w.settleResolver(alpha, "prod", "spare", subnet)
 	w.into(w.spare, &pb.CreateAttachmentRequest{Parent: subnet, AttachmentId: "spare", Attachment: &pb.Attachment{PublicKey: newKey(w.t)}})
+	w.settleRules(prod, "spare")
 	w.into(w.spare, &pb.CreateVpcRequest{Parent: parent, VpcId: "spare", Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: "10.60.0.0/16"}})
 	w.into(w.spare, &pb.CreateSubnetRequest{Parent: prod, SubnetId: "spare", Subnet: &pb.Subnet{AvailabilityZone: "us-east-1a", CidrBlock: "10.0.3.0/24"}})
 	w.into(w.spare, &pb.CreateTargetGroupRequest{Parent: parent, TargetGroupId: "free", TargetGroup: &pb.TargetGroup{Vpc: prod, Port: 8080}})

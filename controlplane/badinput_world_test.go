@@ -202,6 +202,9 @@ func (w *world) forget(all []*method) {
 		clearField(request, "request_id")
 		made := w.call(w.socket, m, request).(resource.Message)
 		w.gone[m.noun] = [2]string{made.GetName(), made.GetUid()}
+		if m.noun == "Vpc" { // which comes with one
+			must(w.t, resource.NetworkAcls.Purge(w.t.Context(), w.store, made.GetName()+"/networkAcls/default"))
+		}
 		for _, kind := range resource.All() {
 			if kind.Match(made.GetName()) {
 				must(w.t, kind.Purge(w.t.Context(), w.store, made.GetName()))

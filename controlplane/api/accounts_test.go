@@ -41,7 +41,7 @@ func TestDeleteAccountThatOwnsSomething(t *testing.T) {
 	must(t, err)
 	_, err = l.accounts().DeleteAccount(l.operator(), &pb.DeleteAccountRequest{Name: account})
 	wantError(t, err, codes.FailedPrecondition, "HAS_CHILDREN", vpc.GetName())
-	must(t, resource.Vpcs.Purge(t.Context(), sharedStore, vpc.GetName()))
+	purgeVpc(t, vpc)
 	_, err = l.accounts().DeleteAccount(l.operator(), &pb.DeleteAccountRequest{Name: account})
 	must(t, err)
 	_, err = l.vpcs().CreateVpc(l.as(l.a), &pb.CreateVpcRequest{VpcId: "late", Vpc: &pb.Vpc{Region: "us-east-1", CidrBlock: "10.0.0.0/16"}})

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"causeway/controlplane/apierr"
+	"causeway/controlplane/resource"
 	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
@@ -207,6 +208,13 @@ func (l *lab) attachment(subnet *pb.Subnet, id string) *pb.Attachment {
 	})
 	must(l.t, err)
 	return attachment
+}
+
+// purgeVpc removes a VPC that has been deleted with what goes with it.
+func purgeVpc(t *testing.T, vpc *pb.Vpc) {
+	t.Helper()
+	must(t, resource.NetworkAcls.Purge(t.Context(), sharedStore, vpc.GetName()+"/networkAcls/default"))
+	must(t, resource.Vpcs.Purge(t.Context(), sharedStore, vpc.GetName()))
 }
 
 func must(t *testing.T, err error) {

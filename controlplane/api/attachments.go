@@ -35,6 +35,9 @@ func prepareAttachment(ctx context.Context, c *change, attachment *pb.Attachment
 		c.wrong.Add(c.path("public_key"), "%v", err)
 		return errViolations
 	}
+	if err := c.joinGroups(ctx, resource.Parent(resource.Parent(c.name)), quotaAttachmentGroups, nil, attachment.GetSecurityGroups()); err != nil {
+		return err
+	}
 	subnet, err := resource.Subnets.Get(ctx, c.store, resource.Parent(c.name))
 	if err != nil {
 		return err
@@ -73,11 +76,12 @@ func (c *change) lowestFree(ctx context.Context, subnet *pb.Subnet, avoid map[ne
 func (s *vpcs) UpdateAttachment(ctx context.Context, req *pb.UpdateAttachmentRequest) (*pb.Attachment, error) {
 	return update(ctx, s.kernel, resource.Attachments, alteration[*pb.Attachment]{
 		field: "attachment", value: req.GetAttachment(), mask: req.GetUpdateMask(),
-		prepare: func(_ context.Context, c *change, _, after *pb.Attachment) error {
+		prepare: func(ctx context.Context, c *change, before, after *pb.Attachment) error {
 			if err := checkPublicKey(after.GetPublicKey()); err != nil {
 				c.wrong.Add(c.path("public_key"), "%v", err)
 			}
-			return nil
+			vpc := resource.Parent(resource.Parent(c.name))
+			return c.joinGroups(ctx, vpc, quotaAttachmentGroups, before.GetSecurityGroups(), after.GetSecurityGroups())
 		},
 	})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"causeway/controlplane/resource"
+	"causeway/gateway/policy"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -22,6 +24,8 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		m.PrivateKey = "" // what is stored there is sealed
 	case *pb.Vpc:
 		m.DnsServer = resolverAddress(m.GetCidrBlock())
+	case *pb.NetworkAcl:
+		m.IsDefault = isDefaultACL(m.GetName())
 	case *pb.Subnet:
 		return k.countAddresses(ctx, m)
 	case *pb.Notification:
@@ -36,6 +40,7 @@ func (k *kernel) derive(ctx context.Context, m proto.Message) error {
 		}
 		m.StateMessage = whyOutOfUse(m.GetState())
 		k.nameEndpoint(m)
+		m.Policy = cmp.Or(m.GetPolicy(), policy.Default)
 		return k.markCrossZone(ctx, m)
 	case *pb.Subscription:
 		open, err := k.serviceExists(ctx, m)

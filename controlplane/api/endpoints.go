@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -9,6 +10,7 @@ import (
 
 	"causeway/controlplane/resource"
 	"causeway/controlplane/store"
+	"causeway/gateway/policy"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -37,6 +39,9 @@ func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) erro
 	if err := c.bound(ctx, &pb.Endpoint{}, endpoint); err != nil {
 		return err
 	}
+	if err := c.guardEndpoint(ctx, &pb.Endpoint{}, endpoint); err != nil {
+		return err
+	}
 	service, err := c.consumed(ctx, endpoint.GetServiceName())
 	if err != nil {
 		return err
@@ -60,6 +65,19 @@ func prepareEndpoint(ctx context.Context, c *change, endpoint *pb.Endpoint) erro
 		return err
 	}
 	return c.notify(ctx, service, pb.Notification_CONNECT, endpoint)
+}
+
+// guardEndpoint checks what says who may use an endpoint. The default policy is stored as none.
+func (c *change) guardEndpoint(ctx context.Context, before, after *pb.Endpoint) error {
+	if after.GetPolicy() == policy.Default {
+		after.Policy = ""
+	}
+	if text := after.GetPolicy(); text != "" && text != before.GetPolicy() {
+		if _, err := policy.Parse(text); err != nil {
+			c.wrong.Add(c.path("policy"), "%s", strings.TrimPrefix(err.Error(), "policy: "))
+		}
+	}
+	return c.joinGroups(ctx, resource.Parent(c.name), quotaEndpointGroups, before.GetSecurityGroups(), after.GetSecurityGroups())
 }
 
 // connect makes a new endpoint one of a service, in the state it begins in.
@@ -92,6 +110,9 @@ func (s *endpoints) UpdateEndpoint(ctx context.Context, req *pb.UpdateEndpointRe
 // unless they are asked for. An endpoint whose account may no longer choose the service goes on being its.
 func reviseEndpoint(ctx context.Context, c *change, before, after *pb.Endpoint, names bool) error {
 	if err := c.bound(ctx, before, after); err != nil {
+		return err
+	}
+	if err := c.guardEndpoint(ctx, before, after); err != nil {
 		return err
 	}
 	service, err := c.provided(ctx, before)

@@ -23,6 +23,7 @@ const (
 	reasonSiteConnected      = "SITE_CONNECTED"
 	reasonLoadBalancerInUse  = "LOAD_BALANCER_IN_USE"
 	reasonAddressesExhausted = "AZ_ADDRESSES_EXHAUSTED"
+	reasonDefaultNetworkACL  = "DEFAULT_NETWORK_ACL"
 )
 
 // errViolations ends a check whose findings are in [change.wrong] already.
@@ -34,17 +35,27 @@ func beingDeleted(kind *resource.Info, text string) error {
 	return apierr.Precondition(reasonBeingDeleted, kind.Word, text, "is being deleted")
 }
 
-// hasChildren names up to ten of the resources that are in the way.
+// hasChildren names resources that are in the way.
 func hasChildren(kind *resource.Info, text string, blockers []string) error {
-	const most = 10
 	if len(blockers) == 0 {
 		return apierr.Precondition(apierr.ReasonHasChildren, kind.Word, text, "is in use by other accounts")
 	}
-	named := strings.Join(blockers[:min(len(blockers), most)], ", ")
-	if more := len(blockers) - most; more > 0 {
+	return apierr.Precondition(apierr.ReasonHasChildren, kind.Word, text, "is in use; first delete %s", some(blockers))
+}
+
+// namedBy names resources that refer to one and may do without it.
+func namedBy(kind *resource.Info, text string, blockers []string) error {
+	return apierr.Precondition(apierr.ReasonHasChildren, kind.Word, text, "is in use; first take it out of %s", some(blockers))
+}
+
+// some joins up to ten names.
+func some(names []string) string {
+	const most = 10
+	named := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
 		named += fmt.Sprintf(" and %d more", more)
 	}
-	return apierr.Precondition(apierr.ReasonHasChildren, kind.Word, text, "is in use; first delete %s", named)
+	return named
 }
 
 // cidrOverlap names both prefixes and what has the other one.

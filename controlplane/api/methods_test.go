@@ -289,7 +289,7 @@ func TestDeleteInTwoSteps(t *testing.T) {
 		must(t, resource.Attachments.Purge(t.Context(), sharedStore, a.GetName()))
 	}
 	must(t, resource.Subnets.Purge(t.Context(), sharedStore, subnet.GetName()))
-	must(t, resource.Vpcs.Purge(t.Context(), sharedStore, vpc.GetName()))
+	purgeVpc(t, vpc)
 	for _, kind := range []string{resource.ClaimAddress, resource.ClaimInside} {
 		claims, _, err := sharedStore.Claims(t.Context(), kind, vpc.GetName())
 		must(t, err)

@@ -232,7 +232,7 @@ func TestRequestsDoNotKeepVPCs(t *testing.T) {
 		wantError(t, err, codes.FailedPrecondition, "HAS_CHILDREN", p.GetName())
 		_, err = l.vpcs().DeleteVpc(l.as(l.b), &pb.DeleteVpcRequest{Name: b.GetName()})
 		must(t, err)
-		must(t, resource.Vpcs.Purge(t.Context(), sharedStore, b.GetName()))
+		purgeVpc(t, b)
 		_, err = l.peerings().AcceptPeering(l.as(l.b), &pb.AcceptPeeringRequest{Name: p.GetName()})
 		if code := status.Code(err); code != codes.NotFound && code != codes.FailedPrecondition {
 			t.Errorf("accepted for a VPC that is gone: %v", err)

@@ -33,11 +33,15 @@ type quota struct {
 
 // Quotas that handlers ask for by name.
 const (
-	quotaPeerings      = "peerings-per-vpc"
-	quotaPrincipals    = "principals-per-service"
-	quotaStaticRoutes  = "static-routes-per-vpn-connection"
-	quotaTargets       = "targets-per-group"
-	quotaZoneBandwidth = "zone-bandwidth-maximum-mbps"
+	quotaACLRules         = "rules-per-network-acl"
+	quotaAttachmentGroups = "security-groups-per-attachment"
+	quotaEndpointGroups   = "security-groups-per-endpoint"
+	quotaGroupRules       = "rules-per-security-group"
+	quotaPeerings         = "peerings-per-vpc"
+	quotaPrincipals       = "principals-per-service"
+	quotaStaticRoutes     = "static-routes-per-vpn-connection"
+	quotaTargets          = "targets-per-group"
+	quotaZoneBandwidth    = "zone-bandwidth-maximum-mbps"
 )
 
 // quotas are all there are, in the order of their names. Those that AWS has, have AWS's values:
@@ -55,6 +59,8 @@ var quotas = sorted([]*quota{
 	{id: "endpoints-per-vpc", standard: 50, per: resource.Vpcs.Info, unit: "endpoints per VPC", of: resource.Endpoints.Info},
 	{id: "listeners-per-load-balancer", standard: 50, per: resource.LoadBalancers.Info, unit: "listeners per load balancer", of: resource.Listeners.Info},
 	{id: "load-balancers", standard: 50, per: resource.Accounts.Info, unit: "load balancers", of: resource.LoadBalancers.Info},
+	{id: "network-acls-per-vpc", standard: 200, per: resource.Vpcs.Info, unit: "network ACLs per VPC", of: resource.NetworkAcls.Info,
+		description: "All network ACLs, also the default one."},
 	{id: "notifications-per-service", standard: 10, maximum: 50, per: resource.EndpointServices.Info, unit: "notifications per endpoint service", of: resource.Notifications.Info},
 	{id: "outstanding-peerings", standard: 25, per: resource.Accounts.Info, unit: "outstanding peerings", of: resource.Peerings.Info, counts: outstanding,
 		description: "Peerings that the account has asked for and that wait for an answer."},
@@ -63,6 +69,11 @@ var quotas = sorted([]*quota{
 	{id: quotaPrincipals, standard: 1000, maximum: 4000, per: resource.EndpointServices.Info, unit: "principals per endpoint service"},
 	{id: "resolver-endpoints-per-vpc", standard: 4, per: resource.Vpcs.Info, unit: "resolver endpoints per VPC", of: resource.ResolverEndpoints.Info},
 	{id: "resolver-rules-per-vpc", standard: 100, per: resource.Vpcs.Info, unit: "resolver rules per VPC", of: resource.ResolverRules.Info},
+	{id: quotaACLRules, standard: 20, maximum: 40, per: resource.NetworkAcls.Info, unit: "rules per network ACL and direction"},
+	{id: quotaGroupRules, standard: 60, maximum: 60, per: resource.SecurityGroups.Info, unit: "rules per security group"},
+	{id: quotaAttachmentGroups, standard: 5, maximum: 16, per: resource.Attachments.Info, unit: "security groups per attachment"},
+	{id: quotaEndpointGroups, standard: 5, maximum: 16, per: resource.Endpoints.Info, unit: "security groups per endpoint"},
+	{id: "security-groups-per-vpc", standard: 500, per: resource.Vpcs.Info, unit: "security groups per VPC", of: resource.SecurityGroups.Info},
 	{id: quotaStaticRoutes, standard: 100, maximum: 1000, per: resource.VpnConnections.Info, unit: "static routes per VPN connection"},
 	{id: "subnets-per-vpc", standard: 200, per: resource.Vpcs.Info, unit: "subnets per VPC", of: resource.Subnets.Info},
 	{id: "target-groups", standard: 3000, per: resource.Accounts.Info, unit: "target groups", of: resource.TargetGroups.Info},

@@ -47,6 +47,20 @@ func manyVpcs(s *shop) {
 	}
 }
 
+func (s *shop) manyGroups() {
+	for n := range 6 {
+		must(s.t, errOf(s.group(s.a, "vpcs/prod", id(n))))
+	}
+}
+
+func groupNames(n int) []string {
+	var names []string
+	for g := range n {
+		names = append(names, "vpcs/prod/securityGroups/"+id(g))
+	}
+	return names
+}
+
 func addCustomerGateway(s *shop, n int) error {
 	_, err := s.vpns().CreateCustomerGateway(s.ctx, &pb.CreateCustomerGatewayRequest{
 		CustomerGatewayId: id(n), CustomerGateway: &pb.CustomerGateway{PublicKey: newKey()}})
@@ -91,6 +105,9 @@ var quotaCases = map[string]quotaCase{
 		_, err := s.loadBalancer(id(n), "vpcs/partner/subnets/a")
 		return err
 	}},
+	"network-acls-per-vpc": {standard: 200, have: 1, scope: "vpcs/prod", add: func(s *shop, n int) error {
+		return errOf(s.networkACL("vpcs/prod", id(n)))
+	}},
 	"notifications-per-service": {standard: 10, scope: "endpointServices/orders", prepare: offerOrders, add: func(s *shop, n int) error {
 		_, err := s.notification(id(n), hook)
 		return err
@@ -123,6 +140,42 @@ var quotaCases = map[string]quotaCase{
 	"resolver-rules-per-vpc": {standard: 100, scope: "vpcs/prod", add: func(s *shop, n int) error {
 		_, err := s.forward(id(n), id(n)+".example.net", server("192.168.7.53"))
 		return err
+	}},
+	"rules-per-network-acl": {standard: 20, have: 1, scope: "vpcs/prod/networkAcls/default", set: func(s *shop, n int) error {
+		var rules []*pb.NetworkAclRule
+		for r := range n {
+			rules = append(rules, aclRule(int32(r+1), "all", "10.0.0.0/8", -1, 0))
+		}
+		return errOf(s.vpcs().UpdateNetworkAcl(s.ctx, &pb.UpdateNetworkAclRequest{NetworkAcl: &pb.NetworkAcl{
+			Name: "vpcs/prod/networkAcls/default", EgressRules: rules}}))
+	}},
+	"rules-per-security-group": {standard: 60, scope: "vpcs/prod/securityGroups/g", prepare: func(s *shop) {
+		must(s.t, errOf(s.group(s.a, "vpcs/prod", "g")))
+	}, set: func(s *shop, n int) error {
+		var rules []*pb.SecurityGroupRule
+		for r := range n {
+			rules = append(rules, admits("tcp", "10.0.0.0/8", int32(r), int32(r)))
+		}
+		return errOf(s.regroup(s.a, "vpcs/prod/securityGroups/g", rules...))
+	}},
+	"security-groups-per-attachment": {standard: 5, scope: "vpcs/prod/subnets/a/attachments/app", prepare: func(s *shop) {
+		s.manyGroups()
+		must(s.t, errOf(s.vpcs().CreateAttachment(s.ctx, &pb.CreateAttachmentRequest{
+			Parent: "vpcs/prod/subnets/a", AttachmentId: "app", Attachment: &pb.Attachment{PublicKey: newKey()}})))
+	}, set: func(s *shop, n int) error {
+		return errOf(s.vpcs().UpdateAttachment(s.ctx, &pb.UpdateAttachmentRequest{Attachment: &pb.Attachment{
+			Name: "vpcs/prod/subnets/a/attachments/app", SecurityGroups: groupNames(n)}}))
+	}},
+	"security-groups-per-endpoint": {standard: 5, scope: "vpcs/prod/endpoints/e", prepare: func(s *shop) {
+		s.manyGroups()
+		s.offer("a")
+		must(s.t, errOf(s.endpoint("e", "a")))
+	}, set: func(s *shop, n int) error {
+		return errOf(s.eps.UpdateEndpoint(s.ctx, &pb.UpdateEndpointRequest{Endpoint: &pb.Endpoint{
+			Name: "vpcs/prod/endpoints/e", SecurityGroups: groupNames(n)}}))
+	}},
+	"security-groups-per-vpc": {standard: 500, scope: "vpcs/prod", add: func(s *shop, n int) error {
+		return errOf(s.group(s.a, "vpcs/prod", id(n)))
 	}},
 	"static-routes-per-vpn-connection": {standard: 100, scope: "vpnConnections/office", have: 1, prepare: func(s *shop) {
 		_, err := s.vpns().CreateCustomerGateway(s.ctx, &pb.CreateCustomerGatewayRequest{

@@ -51,6 +51,9 @@ func prepareSubnet(ctx context.Context, c *change, subnet *pb.Subnet) error {
 		c.wrong.Add(c.path("cidr_block"), "%s is not within the VPC's %s", quote(subnet.GetCidrBlock()), outer)
 		return errViolations
 	}
+	if err := c.filter(ctx, subnet); err != nil {
+		return err
+	}
 	return c.noSubnetIn(ctx, vpc.Name, prefix)
 }
 
@@ -73,6 +76,7 @@ func (c *change) noSubnetIn(ctx context.Context, vpc string, prefix netip.Prefix
 func (s *vpcs) UpdateSubnet(ctx context.Context, req *pb.UpdateSubnetRequest) (*pb.Subnet, error) {
 	return update(ctx, s.kernel, resource.Subnets, alteration[*pb.Subnet]{
 		field: "subnet", value: req.GetSubnet(), mask: req.GetUpdateMask(),
+		prepare: func(ctx context.Context, c *change, _, after *pb.Subnet) error { return c.filter(ctx, after) },
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"causeway/controlplane/resource"
+	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -46,7 +47,7 @@ func prepareVpc(_ context.Context, c *change, vpc *pb.Vpc) error {
 	}
 	checkPrefix(&c.wrong, c.path("cidr_block"), vpc.GetCidrBlock(), vpcShortest, vpcLongest)
 	vpc.State = pb.Vpc_PENDING
-	return nil
+	return c.makeDefaultACL()
 }
 
 func (s *vpcs) UpdateVpc(ctx context.Context, req *pb.UpdateVpcRequest) (*pb.Vpc, error) {
@@ -55,8 +56,27 @@ func (s *vpcs) UpdateVpc(ctx context.Context, req *pb.UpdateVpcRequest) (*pb.Vpc
 	})
 }
 
+// DeleteVpc deletes the default network ACL with the VPC. Whatever else there is, is in the way.
 func (s *vpcs) DeleteVpc(ctx context.Context, req *pb.DeleteVpcRequest) (*emptypb.Empty, error) {
-	return remove(ctx, s.kernel, resource.Vpcs, req.GetName(), req.GetEtag())
+	return removeWith(ctx, s.kernel, resource.Vpcs, req.GetName(), req.GetEtag(),
+		func(_ context.Context, c *change, _ store.Versioned[*pb.Vpc], dependents []resource.Entry) error {
+			blocked := false
+			var blockers []string
+			for _, d := range dependents {
+				if acl, ok := d.Message.(*pb.NetworkAcl); ok && isDefaultACL(d.Name) {
+					writeDeleting(c, resource.NetworkAcls, store.Versioned[*pb.NetworkAcl]{Name: d.Name, Value: acl, Revision: d.Revision})
+					continue
+				}
+				blocked = true
+				if c.caller.sees(d.Message) {
+					blockers = append(blockers, d.Name)
+				}
+			}
+			if blocked {
+				return hasChildren(resource.Vpcs.Info, req.GetName(), blockers)
+			}
+			return nil
+		})
 }
 
 // zonesOf gives the zones served in a region, sorted.

@@ -79,6 +79,7 @@ type compiler struct {
 	// interfaceUIDs are those of all network interfaces so far.
 	interfaceUIDs map[string]bool
 
+	filters   filters
 	domains   map[string]*domain
 	subnets   map[string]subnet
 	groups    map[string]string // target group to its VPC
@@ -92,6 +93,8 @@ type domain struct {
 	spec.Domain
 	prefix netip.Prefix
 	region string
+	// subnets are the names of the VPC's subnets, in order.
+	subnets []string
 	// taken has the owner of each address in use.
 	taken map[netip.Addr]string
 	// own are the network interfaces of the VPC's endpoints.
@@ -112,6 +115,7 @@ type peerDomain struct {
 type subnet struct {
 	vpc, zone string
 	prefix    netip.Prefix
+	acl       string // "" lets everything pass
 }
 
 type service struct {
@@ -124,7 +128,7 @@ type service struct {
 // compile makes a spec of everything that can be served. It is deterministic and never fails.
 func compile(in input, opts options) result {
 	c := &compiler{
-		in: in, opts: opts,
+		in: in, opts: opts, filters: newFilters(),
 		served: map[string]bool{}, regions: map[string]string{}, interfaceUIDs: map[string]bool{},
 		domains:   map[string]*domain{},
 		subnets:   map[string]subnet{},
@@ -141,6 +145,8 @@ func compile(in input, opts options) result {
 	}
 	slices.Sort(c.out.spec.Zones)
 	c.vpcs()
+	c.networkACLs()
+	c.securityGroups()
 	c.subnetZones()
 	c.targetGroups()
 	c.loadBalancers()
@@ -154,6 +160,7 @@ func compile(in input, opts options) result {
 	c.resolverRules()
 	c.tunnelEndpoints()
 	c.assemble()
+	c.rules()
 	c.deletions()
 	return c.out
 }
@@ -204,7 +211,12 @@ func (c *compiler) subnetZones() {
 		if !c.served[m.GetAvailabilityZone()] {
 			return fmt.Errorf("no gateway serves the availability zone %q", m.GetAvailabilityZone())
 		}
-		c.subnets[name] = subnet{vpc: vpc, zone: m.GetAvailabilityZone(), prefix: prefix}
+		acl, err := c.aclOf(vpc, m)
+		if err != nil {
+			return err
+		}
+		c.subnets[name] = subnet{vpc: vpc, zone: m.GetAvailabilityZone(), prefix: prefix, acl: acl}
+		d.subnets = append(d.subnets, name)
 		return nil
 	})
 }
@@ -215,6 +227,16 @@ func (c *compiler) domain(vpc string) (*domain, error) {
 		return d, nil
 	}
 	return nil, fmt.Errorf("VPC %q is not in force", vpc)
+}
+
+// subnetAt gives the subnet of a VPC that an address lies in.
+func (c *compiler) subnetAt(d *domain, addr netip.Addr) (name string, err error) {
+	for _, name := range d.subnets {
+		if c.subnets[name].prefix.Contains(addr) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("address %v lies in no subnet that is in force", addr)
 }
 
 // take gives owner an address of the domain.

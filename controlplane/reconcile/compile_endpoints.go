@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"causeway/controlplane/resource"
+	"causeway/gateway/policy"
 	"causeway/gateway/spec"
 	pb "causeway/proto/causeway/v1"
 )
@@ -30,9 +31,20 @@ func (c *compiler) endpoints() {
 		if err != nil {
 			return err
 		}
+		// Without its groups or its policy an endpoint would be open to all.
+		groups, err := c.join(d.Name, m.GetSecurityGroups())
+		if err != nil {
+			return err
+		}
+		if m.GetPolicy() != "" {
+			if _, err := policy.Parse(m.GetPolicy()); err != nil {
+				return err
+			}
+		}
 		e := spec.Endpoint{
 			Name: name, UID: m.GetUid(), Service: s.name, ServiceUID: s.uid, Region: d.region, LoadBalancers: s.balancers,
 			CrossZone: m.GetCrossZone(), Revocation: revocation, Bandwidth: bandwidth,
+			SecurityGroups: groups, Policy: m.GetPolicy(), PolicyDryRun: m.GetPolicyDryRun(),
 		}
 		if err := c.interfaces(d, &e, m); err != nil {
 			return err
@@ -92,9 +104,13 @@ func (c *compiler) interfaces(d *domain, e *spec.Endpoint, m *pb.Endpoint) error
 		if err != nil {
 			return fmt.Errorf("network interface %q: %w", ni.GetUid(), err)
 		}
+		in, err := c.subnetAt(d, addr)
+		if err != nil {
+			return fmt.Errorf("network interface %q: %w", ni.GetUid(), err)
+		}
 		c.interfaceUIDs[ni.GetUid()] = true
 		e.Interfaces = append(e.Interfaces, spec.NetworkInterface{
-			UID: ni.GetUid(), Zone: ni.GetAvailabilityZone(), Address: addr,
+			UID: ni.GetUid(), Zone: ni.GetAvailabilityZone(), Address: addr, Subnet: in,
 		})
 	}
 	if len(e.Interfaces) == 0 {

@@ -66,6 +66,11 @@ func (d *domain) see(other *domain, via string, tunnels, names bool) {
 	}
 }
 
+// sees says whether another domain's interfaces are shown here.
+func (d *domain) sees(other string) bool {
+	return slices.ContainsFunc(d.peers, func(p peerDomain) bool { return p.Name == other })
+}
+
 // routes gives what a peer of the domain sends into its tunnel: the VPC and the peered VPCs whose
 // exposures it may use.
 func (d *domain) routes(kind spec.PeerKind) []netip.Prefix {

@@ -72,14 +72,18 @@ func (c *compiler) attachments() {
 		peer := spec.Peer{
 			Name: name, Kind: spec.Attachment, PublicKey: key,
 			AllowedIPs: []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())},
+			Subnet:     resource.Parent(name),
 		}
+		// Without a group it is admitted to less.
+		groups, partly := c.join(in.vpc, m.GetSecurityGroups())
+		peer.SecurityGroups = groups
 		on := c.device(slot{vpc: in.vpc, zone: in.zone})
 		if err := on.accepts(peer); err != nil {
 			return err
 		}
 		on.add(peer, name)
 		c.out.peers[name] = place{routes: d.routes(spec.Attachment), dnsServer: d.dnsServer()}
-		return nil
+		return partly
 	})
 }
 
@@ -256,6 +260,8 @@ func (c *compiler) deletions() {
 	doom(c, resource.Peerings, c.in.peerings)
 	doom(c, resource.Attachments, c.in.attachments)
 	doom(c, resource.Subnets, c.in.subnets)
+	doom(c, resource.SecurityGroups, c.in.securityGroups)
+	doom(c, resource.NetworkAcls, c.in.networkACLs)
 	doom(c, resource.Vpcs, c.in.vpcs)
 }
 

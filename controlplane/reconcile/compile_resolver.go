@@ -46,8 +46,12 @@ func (c *compiler) resolverEndpoints() {
 			if err != nil {
 				return fmt.Errorf("network interface %q: %w", a.GetUid(), err)
 			}
+			in, err := c.subnetAt(d, addr)
+			if err != nil {
+				return fmt.Errorf("network interface %q: %w", a.GetUid(), err)
+			}
 			c.interfaceUIDs[a.GetUid()] = true
-			inbound = append(inbound, spec.InboundAddress{UID: a.GetUid(), Address: addr, Zone: a.GetAvailabilityZone()})
+			inbound = append(inbound, spec.InboundAddress{UID: a.GetUid(), Address: addr, Zone: a.GetAvailabilityZone(), Subnet: in})
 		}
 		if len(inbound) == 0 {
 			return errors.New("no gateway serves one of its availability zones")

@@ -76,15 +76,8 @@ func (c *compiler) targets(d *domain, registered []*pb.Target, port int32) ([]sp
 
 // zoneOf gives the zone of the subnet of the VPC that an address lies in, or "".
 func (c *compiler) zoneOf(d *domain, addr netip.Addr) string {
-	if !d.prefix.Contains(addr) {
-		return ""
-	}
-	for _, s := range c.subnets {
-		if s.vpc == d.Name && s.prefix.Contains(addr) {
-			return s.zone
-		}
-	}
-	return ""
+	name, _ := c.subnetAt(d, addr)
+	return c.subnets[name].zone
 }
 
 func healthCheck(m *pb.HealthCheck) (spec.HealthCheck, error) {
@@ -134,7 +127,11 @@ func (c *compiler) loadBalancers() {
 				return fmt.Errorf("two nodes in %q", zone)
 			}
 			zones[zone] = true
-			compiled := spec.Node{Zone: zone, Address: addr}
+			in, err := c.subnetAt(d, addr)
+			if err != nil {
+				return fmt.Errorf("node in %q: %w", zone, err)
+			}
+			compiled := spec.Node{Zone: zone, Address: addr, Subnet: in}
 			for _, text := range node.GetSecondaryIpAddresses() {
 				secondary, err := d.takeOwn(text, name)
 				if err != nil {

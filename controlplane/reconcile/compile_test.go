@@ -283,6 +283,19 @@ func TestQuarantine(t *testing.T) {
 		{"endpoint with a path for a uid", func(w *world) { w.endpoints[0].Value.NetworkInterfaces[0].Uid = "../x" }, "vpcs/prod/endpoints/orders", "uid"},
 		{"endpoint without bounds", func(w *world) { w.endpoints[0].Value.Bandwidth = &pb.Bandwidth{BaselineMbps: -1} }, "vpcs/prod/endpoints/orders", "bandwidth"},
 		{"endpoint at an attachment", func(w *world) { w.endpoints[0].Value.NetworkInterfaces[0].IpAddress = "10.1.0.0" }, "vpcs/prod/endpoints/orders", "outside"},
+		{"endpoint in no subnet", func(w *world) { w.endpoints[0].Value.NetworkInterfaces[0].IpAddress = "10.0.9.5" }, "vpcs/prod/endpoints/orders", "no subnet"},
+		{"endpoint of no group", func(w *world) { w.endpoints[0].Value.SecurityGroups = []string{"x"} }, "vpcs/prod/endpoints/orders", `security group "x" is not in force`},
+		{"endpoint of another vpc's group", func(w *world) {
+			w.endpoints[0].Value.SecurityGroups = []string{w.group("partner", "g").GetName()}
+		}, "vpcs/prod/endpoints/orders", "is not in force"},
+		{"endpoint with a policy that cannot be read", func(w *world) { w.endpoints[0].Value.Policy = "{}" }, "vpcs/prod/endpoints/orders", "policy: "},
+		{"balancer in no subnet", func(w *world) { w.loadBalancers[0].Value.Nodes[0].IpAddress = "10.0.9.5" }, "loadBalancers/orders", "no subnet"},
+		{"subnet of no network acl", func(w *world) { w.subnets[0].Value.NetworkAcl = "x" }, "vpcs/partner/subnets/a", `network ACL "x"`},
+		{"subnet of another vpc's network acl", func(w *world) {
+			w.subnets[0].Value.NetworkAcl = w.acl("prod", "n").GetName()
+		}, "vpcs/partner/subnets/a", "is not in force"},
+		{"subnet with a default network acl that goes", func(w *world) { w.acl("partner", "default").State = pb.NetworkAcl_DELETING }, "vpcs/partner/subnets/a", "is not in force"},
+		{"attachment of no group", func(w *world) { w.attachments[0].Value.SecurityGroups = []string{"x"} }, "vpcs/partner/subnets/a/attachments/web", "is not in force"},
 		{"peering of overlapping vpcs", func(w *world) { w.peering("p", "prod", "partner") }, "peerings/p", "overlaps"},
 		{"peering with itself", func(w *world) { w.peering("p", "prod", "prod") }, "peerings/p", "overlaps"},
 		{"peering with none", func(w *world) { w.peering("p", "prod", "gone") }, "peerings/p", "not in force"},

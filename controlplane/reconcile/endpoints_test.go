@@ -65,6 +65,8 @@ func TestEndpointOfAnotherAccount(t *testing.T) {
 	w := shop()
 	name := "accounts/other/vpcs/prod"
 	put(w, &w.vpcs, name, &pb.Vpc{Name: name, Uid: testUID("vpc", name), Region: "us-east-1", CidrBlock: "10.0.0.0/16"})
+	subnet := name + "/subnets/a"
+	put(w, &w.subnets, subnet, &pb.Subnet{Name: subnet, AvailabilityZone: "us-east-1b", CidrBlock: "10.0.1.0/24"})
 	e := w.endpoint("vpcs/prod/endpoints/theirs", w.endpointServices[0].Value, "us-east-1b", "10.0.1.9")
 	at := slices.IndexFunc(w.endpoints, func(v storedEndpoint) bool { return v.Value == e })
 	w.endpoints[at].Name, e.Name, e.CrossZone = name+"/endpoints/theirs", name+"/endpoints/theirs", new(true)

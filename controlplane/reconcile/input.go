@@ -25,7 +25,7 @@ func Collections() []store.AnyCollection {
 		resource.Vpcs.Collection, resource.Subnets.Collection, resource.Attachments.Collection,
 		resource.Peerings.Collection, resource.CustomerGateways.Collection, resource.VpnConnections.Collection,
 		resource.TargetGroups.Collection, resource.Targets, resource.LoadBalancers.Collection, resource.Listeners.Collection,
-		resource.Certificates.Collection,
+		resource.Certificates.Collection, resource.NetworkAcls.Collection, resource.SecurityGroups.Collection,
 		resource.EndpointServices.Collection, resource.Endpoints.Collection, tunnelEndpoints,
 		resource.ResolverEndpoints.Collection, resource.ResolverRules.Collection,
 	}
@@ -53,6 +53,8 @@ type input struct {
 	tunnelEndpoints   list[*pb.TunnelEndpoint]
 	resolverEndpoints list[*pb.ResolverEndpoint]
 	resolverRules     list[*pb.ResolverRule]
+	networkACLs       list[*pb.NetworkAcl]
+	securityGroups    list[*pb.SecurityGroup]
 	// ports are the claimed UDP ports of the gateway by their owner.
 	ports map[string]uint16
 }
@@ -78,6 +80,8 @@ func read(s *store.Snapshot) input {
 		resolverEndpoints: all(s, resource.ResolverEndpoints.Collection),
 		resolverRules:     all(s, resource.ResolverRules.Collection),
 		ports:             portsByOwner(s.Claims(claimUDP, portClaimPrefix)),
+		networkACLs:       all(s, resource.NetworkAcls.Collection),
+		securityGroups:    all(s, resource.SecurityGroups.Collection),
 	}
 }
 

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"causeway/gateway/policy"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -28,6 +30,7 @@ func TestCompiledSpecAlwaysValidates(t *testing.T) {
 			w.harm(r)
 		}
 		compiled := w.compile(t)
+		w.checkRules(t, &compiled)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
@@ -45,11 +48,19 @@ func randomWorld(r *rand.Rand) *world {
 		id := fmt.Sprintf("v%d", v)
 		net := fmt.Sprintf("10.%d", r.IntN(4))
 		w.vpc(id, net+".0.0/16")
+		if r.IntN(4) > 0 {
+			w.acl(id, "default")
+		}
+		groups := w.randomGroups(r, id)
 		for z, zone := range []string{"us-east-1a", "us-east-1b"} {
 			subnet := fmt.Sprintf("vpcs/%s/subnets/s%d", id, z)
-			w.subnet(subnet, zone, fmt.Sprintf("%s.%d.0/24", net, z))
+			s := w.subnet(subnet, zone, fmt.Sprintf("%s.%d.0/24", net, z))
+			if r.IntN(2) == 0 {
+				s.NetworkAcl = w.acl(id, fmt.Sprintf("n%d", z)).GetName()
+			}
 			for a := range r.IntN(3) {
-				w.attachment(fmt.Sprintf("%s/attachments/a%d", subnet, a), fmt.Sprintf("%s.%d.%d", net, z, 10+a))
+				m := w.attachment(fmt.Sprintf("%s/attachments/a%d", subnet, a), fmt.Sprintf("%s.%d.%d", net, z, 10+a))
+				m.SecurityGroups = slices.Clone(groups[:r.IntN(len(groups)+1)])
 			}
 		}
 		service := w.publish(id, id, "us-east-1a", net+".0.5")
@@ -58,6 +69,10 @@ func randomWorld(r *rand.Rand) *world {
 			e.State = pb.Endpoint_State(r.IntN(8))
 			e.CrossZone = new(r.IntN(2) == 0)
 			hold(service, e, []string{"same.example.com", "*.same.example.com", id + ".example.com"}[r.IntN(3)])
+			if r.IntN(2) == 0 {
+				e.Policy = policy.Default
+			}
+			e.SecurityGroups = slices.Clone(groups[:r.IntN(len(groups)+1)])
 			if r.IntN(2) == 0 {
 				e.AcceptTime = timestamppb.New(time.Unix(1, 0))
 			}
@@ -85,10 +100,27 @@ func randomWorld(r *rand.Rand) *world {
 	return w
 }
 
+// randomGroups makes security groups of a VPC with rules that name groups made before, of any VPC.
+func (w *world) randomGroups(r *rand.Rand, vpc string) []string {
+	var names []string
+	for g := range r.IntN(4) {
+		var sources []*pb.SecurityGroup
+		for range r.IntN(3) {
+			if len(w.securityGroups) > 0 {
+				sources = append(sources, w.securityGroups[r.IntN(len(w.securityGroups))].Value)
+			}
+		}
+		names = append(names, w.group(vpc, fmt.Sprintf("g%d", g), sources...).GetName())
+	}
+	return names
+}
+
 // harm changes one field of one object.
 func (w *world) harm(r *rand.Rand) {
 	var messages []proto.Message
 	collect(&messages, w.vpcs)
+	collect(&messages, w.networkACLs)
+	collect(&messages, w.securityGroups)
 	collect(&messages, w.subnets)
 	collect(&messages, w.attachments)
 	collect(&messages, w.peerings)
@@ -146,6 +178,7 @@ func mutate(r *rand.Rand, m protoreflect.Message) {
 var texts = []string{
 	"", "x", "../../x", "10.0.0.0/16", "10.1.0.5", "10.0.0.6", "255.255.255.255", "240.0.0.1", "fd00::1", "::ffff:10.0.0.1",
 	"0.0.0.0/0", "us-east-1a", "us-east-1b", account("vpcs/v0"), account("vpcs/v1"), account("targetGroups/v1"),
+	account("vpcs/v0/networkAcls/default"), account("vpcs/v1/securityGroups/g0"), "tcp", "all", "-1", "256",
 	account("loadBalancers/v1"), account("customerGateways/v1"), "eni-00000000000000000", "tep-00000000000000000",
 	testKey("anybody"), "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 }

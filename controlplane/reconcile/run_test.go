@@ -284,6 +284,8 @@ func TestObserveEndpoint(t *testing.T) {
 	r := startRig(t)
 	vpc := account("vpcs/prod")
 	create(r, resource.Vpcs, vpc, &pb.Vpc{Name: vpc, Uid: testUID("vpc", vpc), CidrBlock: "10.0.0.0/16"})
+	subnet := vpc + "/subnets/a"
+	create(r, resource.Subnets, subnet, &pb.Subnet{Name: subnet, Uid: testUID("subnet", subnet), AvailabilityZone: "us-east-1a", CidrBlock: "10.0.0.0/24"})
 	group, lb := account("targetGroups/g"), account("loadBalancers/l")
 	create(r, resource.TargetGroups, group, &pb.TargetGroup{Name: group, Uid: testUID("tg", group), Vpc: vpc, Port: 80})
 	create(r, resource.LoadBalancers, lb, &pb.LoadBalancer{Name: lb, Uid: testUID("lb", lb), Vpc: vpc,

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,45 @@ func (w *world) subnet(name, zone, cidr string) *pb.Subnet {
 	return put(w, &w.subnets, name, &pb.Subnet{Name: name, AvailabilityZone: zone, CidrBlock: cidr})
 }
 
+// acl makes a network ACL that lets HTTPS from anywhere in and everything out.
+func (w *world) acl(vpc, id string) *pb.NetworkAcl {
+	name := account("vpcs/" + vpc + "/networkAcls/" + id)
+	return put(w, &w.networkACLs, name, &pb.NetworkAcl{
+		Name: name, Uid: testUID("acl", name),
+		IngressRules: []*pb.NetworkAclRule{
+			{RuleNumber: 100, Action: pb.NetworkAclRule_ALLOW, Protocol: "tcp", CidrBlock: "0.0.0.0/0", PortRange: &pb.PortRange{From: 443, To: 443}},
+			{RuleNumber: 200, Action: pb.NetworkAclRule_DENY, Protocol: "icmp", CidrBlock: "10.0.0.0/8", IcmpType: new(int32(8))},
+		},
+		EgressRules: []*pb.NetworkAclRule{{RuleNumber: 1, Action: pb.NetworkAclRule_ALLOW, Protocol: "all", CidrBlock: "0.0.0.0/0"}},
+	})
+}
+
+// group makes a security group that admits HTTPS from a prefix and everything from other groups.
+func (w *world) group(vpc, id string, sources ...*pb.SecurityGroup) *pb.SecurityGroup {
+	name := account("vpcs/" + vpc + "/securityGroups/" + id)
+	rules := []*pb.SecurityGroupRule{{
+		Protocol: "tcp", PortRange: &pb.PortRange{From: 443, To: 443}, Source: &pb.SecurityGroupRule_CidrBlock{CidrBlock: "10.0.0.0/16"},
+	}}
+	for _, source := range sources {
+		rules = append(rules, &pb.SecurityGroupRule{
+			Protocol: "all", Source: &pb.SecurityGroupRule_SourceGroup{SourceGroup: source.GetName()}, SourceGroupUid: source.GetUid(),
+		})
+	}
+	return put(w, &w.securityGroups, name, &pb.SecurityGroup{Name: name, Uid: testUID("sg", name), IngressRules: rules})
+}
+
+// lie makes a subnet for an address in a VPC unless there is one.
+func (w *world) lie(vpc, zone, addr string) {
+	prefix := netip.PrefixFrom(netip.MustParseAddr(addr), 24).Masked()
+	for _, v := range w.subnets {
+		other, err := netip.ParsePrefix(v.Value.GetCidrBlock())
+		if err == nil && strings.HasPrefix(v.Name, account("vpcs/"+vpc)+"/") && other.Overlaps(prefix) {
+			return
+		}
+	}
+	w.subnet(fmt.Sprintf("vpcs/%s/subnets/n%d", vpc, prefix.Addr().As4()[2]), zone, prefix.String())
+}
+
 func (w *world) attachment(name, addr string) *pb.Attachment {
 	name = account(name)
 	return put(w, &w.attachments, name, &pb.Attachment{Name: name, PublicKey: testKey(name), IpAddress: addr})
@@ -82,6 +122,7 @@ func (w *world) attachment(name, addr string) *pb.Attachment {
 
 // publish makes a service of one load balancer with one listener and two targets.
 func (w *world) publish(id, vpc, zone, node string) *pb.EndpointService {
+	w.lie(vpc, zone, node)
 	group, lb, service := account("targetGroups/"+id), account("loadBalancers/"+id), account("endpointServices/"+id)
 	put(w, &w.targetGroups, group, &pb.TargetGroup{Name: group, Vpc: account("vpcs/" + vpc), Port: 8080})
 	put(w, &w.targets, group, &pb.RegisterTargetsRequest{Name: group, Targets: []*pb.Target{
@@ -99,6 +140,7 @@ func (w *world) publish(id, vpc, zone, node string) *pb.EndpointService {
 }
 
 func (w *world) endpoint(name string, service *pb.EndpointService, zone, addr string) *pb.Endpoint {
+	w.lie(strings.Split(name, "/")[1], zone, addr)
 	name = account(name)
 	return put(w, &w.endpoints, name, &pb.Endpoint{
 		Name: name, Uid: testUID("vpce", name), ServiceName: "com.causeway.vpce.us-east-1." + service.GetUid(), ServiceUid: service.GetUid(),

@@ -49,6 +49,9 @@ const (
 	// ClaimSubscription is of the one subscription that an account may have to a service:
 	// "<service's uid>/<account>".
 	ClaimSubscription = "subscription"
+	// ClaimSource is of the security groups that rules of others admit: "<source group's uid>/<group's
+	// uid>".
+	ClaimSource = "source"
 )
 
 // Claim is something that one resource holds and no other may.
@@ -105,6 +108,9 @@ func ForwardClaim(vpc, domain string) Claim { return Claim{ClaimForward, vpc + "
 func SubscriptionClaim(service, account string) Claim {
 	return Claim{ClaimSubscription, service + "/" + account}
 }
+
+// SourceClaim gives the claim of a security group that rules of another one admit, both given by uid.
+func SourceClaim(source, group string) Claim { return Claim{ClaimSource, source + "/" + group} }
 
 // Use takes the key of a use apart: the endpoint's uid and the zones it needs.
 func Use(key string) (endpoint string, zones []string) {

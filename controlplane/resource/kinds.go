@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -29,13 +30,22 @@ var (
 	Vpcs = define(definition[*pb.Vpc]{
 		word: "VPC", prefix: "vpc", name: "accounts/*/vpcs/*",
 	})
+	NetworkAcls = define(definition[*pb.NetworkAcl]{
+		word: "network ACL", prefix: "acl", name: "accounts/*/vpcs/*/networkAcls/*",
+	})
+	SecurityGroups = define(definition[*pb.SecurityGroup]{
+		word: "security group", prefix: "sg", name: "accounts/*/vpcs/*/securityGroups/*",
+		claims: securityGroupClaims, users: ClaimSource,
+	})
 	Subnets = define(definition[*pb.Subnet]{
 		word: "subnet", prefix: "subnet", name: "accounts/*/vpcs/*/subnets/*",
+		references: fields{"network_acl": NetworkAcls.Info},
 	})
 	Attachments = define(definition[*pb.Attachment]{
 		word: "attachment", prefix: "att",
-		name:   "accounts/*/vpcs/*/subnets/*/attachments/*",
-		claims: attachmentClaims,
+		name:       "accounts/*/vpcs/*/subnets/*/attachments/*",
+		references: fields{"security_groups": SecurityGroups.Info},
+		claims:     attachmentClaims,
 	})
 	Peerings = define(definition[*pb.Peering]{
 		word: "peering", prefix: "pcx", name: "accounts/*/peerings/*", shared: true,
@@ -97,7 +107,7 @@ var (
 	})
 	Endpoints = define(definition[*pb.Endpoint]{
 		word: "endpoint", prefix: "vpce", name: "accounts/*/vpcs/*/endpoints/*",
-		references: fields{"subnets": Subnets.Info},
+		references: fields{"subnets": Subnets.Info, "security_groups": SecurityGroups.Info},
 		claims:     endpointClaims,
 	})
 	ResolverEndpoints = define(definition[*pb.ResolverEndpoint]{
@@ -112,6 +122,20 @@ var (
 		},
 	})
 )
+
+// securityGroupClaims claims the use of the account's other groups that rules admit. Those of other
+// accounts are not kept by it: nobody can be kept from deleting what others refer to.
+func securityGroupClaims(g *pb.SecurityGroup) []Claim {
+	var claims []Claim
+	for _, rule := range g.GetIngressRules() {
+		claim := SourceClaim(rule.GetSourceGroupUid(), g.GetUid())
+		other := rule.GetSourceGroupUid() != "" && rule.GetSourceGroupUid() != g.GetUid()
+		if other && Account(rule.GetSourceGroup()) == Account(g.GetName()) && !slices.Contains(claims, claim) {
+			claims = append(claims, claim)
+		}
+	}
+	return claims
+}
 
 func attachmentClaims(a *pb.Attachment) []Claim {
 	return []Claim{

@@ -15,6 +15,7 @@ func TestPatterns(t *testing.T) {
 	want := map[*Info]string{
 		Accounts.Info:         "accounts/{account}",
 		Attachments.Info:      "accounts/{account}/vpcs/{vpc}/subnets/{subnet}/attachments/{attachment}",
+		NetworkAcls.Info:      "accounts/{account}/vpcs/{vpc}/networkAcls/{network_acl}",
 		CustomerGateways.Info: "accounts/{account}/customerGateways/{customer_gateway}",
 		EndpointServices.Info: "accounts/{account}/endpointServices/{endpoint_service}",
 		VpnConnections.Info:   "accounts/{account}/vpnConnections/{vpn_connection}",
@@ -78,6 +79,7 @@ func TestKindsFitTheirMessages(t *testing.T) {
 		&pb.Account{}, &pb.Token{}, &pb.Vpc{}, &pb.Subnet{}, &pb.Attachment{}, &pb.Peering{}, &pb.CustomerGateway{},
 		&pb.VpnConnection{}, &pb.TargetGroup{}, &pb.LoadBalancer{}, &pb.Listener{}, &pb.EndpointService{}, &pb.Endpoint{}, &pb.Subscription{},
 		&pb.Notification{}, &pb.Certificate{}, &pb.ResolverEndpoint{}, &pb.ResolverRule{},
+		&pb.NetworkAcl{}, &pb.SecurityGroup{},
 	} {
 		name := string(m.ProtoReflect().Descriptor().Name())
 		messages[strings.ToLower(name[:1])+name[1:]+"s"] = m
@@ -176,6 +178,21 @@ func TestUsesOfAService(t *testing.T) {
 				t.Errorf("taken apart: %q %q, want zones %q", uid, zones, tt.zones)
 			}
 		})
+	}
+}
+
+func TestSourcesOfASecurityGroup(t *testing.T) {
+	const own = "sg-00000000000000001"
+	source := func(account, uid string) *pb.SecurityGroupRule {
+		return &pb.SecurityGroupRule{SourceGroupUid: uid, Source: &pb.SecurityGroupRule_SourceGroup{SourceGroup: "accounts/" + account + "/vpcs/v/securityGroups/s"}}
+	}
+	g := &pb.SecurityGroup{Name: "accounts/a/vpcs/v/securityGroups/g", Uid: own, IngressRules: []*pb.SecurityGroupRule{
+		source("a", own), source("a", "sg-2"), source("b", "sg-3"), source("a", "sg-2"), source("a", "sg-4"),
+		{Source: &pb.SecurityGroupRule_CidrBlock{CidrBlock: "10.0.0.0/8"}},
+	}}
+	want := []Claim{{ClaimUID, own}, SourceClaim("sg-2", own), SourceClaim("sg-4", own)}
+	if got := SecurityGroups.Claims(g); !slices.Equal(got, want) {
+		t.Errorf("claims %v, want %v", got, want)
 	}
 }
 

@@ -250,6 +250,14 @@ type Endpoint struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// When what is left of a rejected endpoint's connections is reset; not set if they may end by themselves.
 	DisconnectTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=disconnect_time,json=disconnectTime,proto3" json:"disconnect_time,omitempty"`
+	// Security groups of the VPC, by name or uid. A connection is admitted if a rule of one of them admits it; without any
+	// group all are, where AWS would use the VPC's default group.
+	SecurityGroups []string `protobuf:"bytes,19,rep,name=security_groups,json=securityGroups,proto3" json:"security_groups,omitempty"`
+	// Who may connect to what through the endpoint: a policy document in JSON, see docs/policies.md, of at most 20480
+	// characters. Never empty when returned; one that gives full access is what an endpoint has that was not given any.
+	Policy string `protobuf:"bytes,20,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Whether the policy is evaluated and its decisions recorded, but nothing refused for it.
+	PolicyDryRun *bool `protobuf:"varint,21,opt,name=policy_dry_run,json=policyDryRun,proto3,oneof" json:"policy_dry_run,omitempty"`
 	// Whether the service's own DNS names are answered in the VPC with the endpoint's addresses. When not given on
 	// creation: whether the service has such names and their ownership is proven. Setting it to true again takes the
 	// names that the service has by then. A name is held by one endpoint of a VPC.
@@ -414,6 +422,27 @@ func (x *Endpoint) GetDisconnectTime() *timestamppb.Timestamp {
 		return x.DisconnectTime
 	}
 	return nil
+}
+
+func (x *Endpoint) GetSecurityGroups() []string {
+	if x != nil {
+		return x.SecurityGroups
+	}
+	return nil
+}
+
+func (x *Endpoint) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Endpoint) GetPolicyDryRun() bool {
+	if x != nil && x.PolicyDryRun != nil {
+		return *x.PolicyDryRun
+	}
+	return false
 }
 
 func (x *Endpoint) GetPrivateDnsEnabled() bool {
@@ -1239,8 +1268,7 @@ var File_causeway_v1_endpoints_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcauseway/v1/endpoints.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\n" +
-	"\n" +
+	"\x1bcauseway/v1/endpoints.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\v\n" +
 	"\bEndpoint\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -1266,8 +1294,11 @@ const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"acceptTime\x12@\n" +
 	"\vexpire_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"expireTime\x12H\n" +
-	"\x0fdisconnect_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\x128\n" +
-	"\x13private_dns_enabled\x18\x16 \x01(\bB\x03\xe0A\x01H\x02R\x11privateDnsEnabled\x88\x01\x01\x12;\n" +
+	"\x0fdisconnect_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edisconnectTime\x12?\n" +
+	"\x0fsecurity_groups\x18\x13 \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x0esecurityGroups\x12$\n" +
+	"\x06policy\x18\x14 \x01(\tB\f\xe0A\x01\xbaH\x06r\x04\x18\x80\xa0\x01R\x06policy\x12.\n" +
+	"\x0epolicy_dry_run\x18\x15 \x01(\bB\x03\xe0A\x01H\x02R\fpolicyDryRun\x88\x01\x01\x128\n" +
+	"\x13private_dns_enabled\x18\x16 \x01(\bB\x03\xe0A\x01H\x03R\x11privateDnsEnabled\x88\x01\x01\x12;\n" +
 	"\vdns_entries\x18\x17 \x03(\v2\x15.causeway.v1.DnsEntryB\x03\xe0A\x03R\n" +
 	"dnsEntries\"\x87\x01\n" +
 	"\x05State\x12\x15\n" +
@@ -1281,7 +1312,8 @@ const file_causeway_v1_endpoints_proto_rawDesc = "" +
 	"\bREJECTED\x10\x06\x12\v\n" +
 	"\aEXPIRED\x10\aB\x0f\n" +
 	"\r_display_nameB\r\n" +
-	"\v_cross_zoneB\x16\n" +
+	"\v_cross_zoneB\x11\n" +
+	"\x0f_policy_dry_runB\x16\n" +
 	"\x14_private_dns_enabled\"\xa2\x02\n" +
 	"\bDnsEntry\x12\x1e\n" +
 	"\bdns_name\x18\x01 \x01(\tB\x03\xe0A\x03R\adnsName\x123\n" +

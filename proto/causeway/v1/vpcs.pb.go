@@ -371,7 +371,10 @@ type Subnet struct {
 	// When the resource was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the resource was last changed by a user.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// The network ACL of the VPC that filters what crosses the subnet's border, by name or uid. When not given, the VPC's
+	// default one does.
+	NetworkAcl    string `protobuf:"bytes,12,opt,name=network_acl,json=networkAcl,proto3" json:"network_acl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -483,6 +486,13 @@ func (x *Subnet) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Subnet) GetNetworkAcl() string {
+	if x != nil {
+		return x.NetworkAcl
+	}
+	return ""
+}
+
 // A workload in a VPC: a WireGuard peer that holds one address of a subnet.
 type Attachment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -512,8 +522,11 @@ type Attachment struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When the peer last completed a handshake.
 	LastHandshakeTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=last_handshake_time,json=lastHandshakeTime,proto3" json:"last_handshake_time,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Security groups of the VPC that the workload is a member of, by name or uid. Rules that name them as a source admit it
+	// to endpoints; their own rules are not applied to what it sends or receives.
+	SecurityGroups []string `protobuf:"bytes,13,rep,name=security_groups,json=securityGroups,proto3" json:"security_groups,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Attachment) Reset() {
@@ -626,6 +639,13 @@ func (x *Attachment) GetUpdateTime() *timestamppb.Timestamp {
 func (x *Attachment) GetLastHandshakeTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.LastHandshakeTime
+	}
+	return nil
+}
+
+func (x *Attachment) GetSecurityGroups() []string {
+	if x != nil {
+		return x.SecurityGroups
 	}
 	return nil
 }
@@ -1678,7 +1698,7 @@ var File_causeway_v1_vpcs_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\n" +
-	"\x16causeway/v1/vpcs.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1bcauseway/v1/wireguard.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x04\n" +
+	"\x16causeway/v1/vpcs.proto\x12\vcauseway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18causeway/v1/access.proto\x1a\x1ecauseway/v1/network_acls.proto\x1a!causeway/v1/security_groups.proto\x1a\x1bcauseway/v1/wireguard.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x04\n" +
 	"\x03Vpc\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -1703,7 +1723,7 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"\xa1\x05\n" +
+	"\r_display_name\"\xcf\x05\n" +
 	"\x06Subnet\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12A\n" +
@@ -1719,7 +1739,9 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"T\n" +
+	"updateTime\x12,\n" +
+	"\vnetwork_acl\x18\f \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\n" +
+	"networkAcl\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -1727,7 +1749,7 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\bDELETING\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04B\x0f\n" +
-	"\r_display_name\"\xd8\x05\n" +
+	"\r_display_name\"\x99\x06\n" +
 	"\n" +
 	"Attachment\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\v\xe0A\b\xbaH\x05r\x03\x18\x80\x04R\x04name\x12\x15\n" +
@@ -1746,7 +1768,8 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12O\n" +
-	"\x13last_handshake_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x11lastHandshakeTime\"T\n" +
+	"\x13last_handshake_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x11lastHandshakeTime\x12?\n" +
+	"\x0fsecurity_groups\x18\r \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x0esecurityGroups\"T\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\r\n" +
@@ -1830,7 +1853,7 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"updateMask\"^\n" +
 	"\x17DeleteAttachmentRequest\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\x04name\x12\x1f\n" +
-	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag2\xaf\t\n" +
+	"\x04etag\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x04etag2\xdb\x10\n" +
 	"\x04Vpcs\x12<\n" +
 	"\x06GetVpc\x12\x1a.causeway.v1.GetVpcRequest\x1a\x10.causeway.v1.Vpc\"\x04\x88\xb5\x18\x01\x12M\n" +
 	"\bListVpcs\x12\x1c.causeway.v1.ListVpcsRequest\x1a\x1d.causeway.v1.ListVpcsResponse\"\x04\x88\xb5\x18\x01\x12B\n" +
@@ -1846,7 +1869,17 @@ const file_causeway_v1_vpcs_proto_rawDesc = "" +
 	"\x0fListAttachments\x12#.causeway.v1.ListAttachmentsRequest\x1a$.causeway.v1.ListAttachmentsResponse\"\x04\x88\xb5\x18\x01\x12W\n" +
 	"\x10CreateAttachment\x12$.causeway.v1.CreateAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x04\x12W\n" +
 	"\x10UpdateAttachment\x12$.causeway.v1.UpdateAttachmentRequest\x1a\x17.causeway.v1.Attachment\"\x04\x88\xb5\x18\x04\x12V\n" +
-	"\x10DeleteAttachment\x12$.causeway.v1.DeleteAttachmentRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x04B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
+	"\x10DeleteAttachment\x12$.causeway.v1.DeleteAttachmentRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x04\x12Q\n" +
+	"\rGetNetworkAcl\x12!.causeway.v1.GetNetworkAclRequest\x1a\x17.causeway.v1.NetworkAcl\"\x04\x88\xb5\x18\x01\x12b\n" +
+	"\x0fListNetworkAcls\x12#.causeway.v1.ListNetworkAclsRequest\x1a$.causeway.v1.ListNetworkAclsResponse\"\x04\x88\xb5\x18\x01\x12W\n" +
+	"\x10CreateNetworkAcl\x12$.causeway.v1.CreateNetworkAclRequest\x1a\x17.causeway.v1.NetworkAcl\"\x04\x88\xb5\x18\x02\x12W\n" +
+	"\x10UpdateNetworkAcl\x12$.causeway.v1.UpdateNetworkAclRequest\x1a\x17.causeway.v1.NetworkAcl\"\x04\x88\xb5\x18\x02\x12V\n" +
+	"\x10DeleteNetworkAcl\x12$.causeway.v1.DeleteNetworkAclRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02\x12Z\n" +
+	"\x10GetSecurityGroup\x12$.causeway.v1.GetSecurityGroupRequest\x1a\x1a.causeway.v1.SecurityGroup\"\x04\x88\xb5\x18\x01\x12k\n" +
+	"\x12ListSecurityGroups\x12&.causeway.v1.ListSecurityGroupsRequest\x1a'.causeway.v1.ListSecurityGroupsResponse\"\x04\x88\xb5\x18\x01\x12`\n" +
+	"\x13CreateSecurityGroup\x12'.causeway.v1.CreateSecurityGroupRequest\x1a\x1a.causeway.v1.SecurityGroup\"\x04\x88\xb5\x18\x02\x12`\n" +
+	"\x13UpdateSecurityGroup\x12'.causeway.v1.UpdateSecurityGroupRequest\x1a\x1a.causeway.v1.SecurityGroup\"\x04\x88\xb5\x18\x02\x12\\\n" +
+	"\x13DeleteSecurityGroup\x12'.causeway.v1.DeleteSecurityGroupRequest\x1a\x16.google.protobuf.Empty\"\x04\x88\xb5\x18\x02B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
 
 var (
 	file_causeway_v1_vpcs_proto_rawDescOnce sync.Once
@@ -1863,34 +1896,48 @@ func file_causeway_v1_vpcs_proto_rawDescGZIP() []byte {
 var file_causeway_v1_vpcs_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_causeway_v1_vpcs_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_causeway_v1_vpcs_proto_goTypes = []any{
-	(Vpc_State)(0),                  // 0: causeway.v1.Vpc.State
-	(Subnet_State)(0),               // 1: causeway.v1.Subnet.State
-	(Attachment_State)(0),           // 2: causeway.v1.Attachment.State
-	(*Vpc)(nil),                     // 3: causeway.v1.Vpc
-	(*Subnet)(nil),                  // 4: causeway.v1.Subnet
-	(*Attachment)(nil),              // 5: causeway.v1.Attachment
-	(*GetVpcRequest)(nil),           // 6: causeway.v1.GetVpcRequest
-	(*ListVpcsRequest)(nil),         // 7: causeway.v1.ListVpcsRequest
-	(*ListVpcsResponse)(nil),        // 8: causeway.v1.ListVpcsResponse
-	(*CreateVpcRequest)(nil),        // 9: causeway.v1.CreateVpcRequest
-	(*UpdateVpcRequest)(nil),        // 10: causeway.v1.UpdateVpcRequest
-	(*DeleteVpcRequest)(nil),        // 11: causeway.v1.DeleteVpcRequest
-	(*GetSubnetRequest)(nil),        // 12: causeway.v1.GetSubnetRequest
-	(*ListSubnetsRequest)(nil),      // 13: causeway.v1.ListSubnetsRequest
-	(*ListSubnetsResponse)(nil),     // 14: causeway.v1.ListSubnetsResponse
-	(*CreateSubnetRequest)(nil),     // 15: causeway.v1.CreateSubnetRequest
-	(*UpdateSubnetRequest)(nil),     // 16: causeway.v1.UpdateSubnetRequest
-	(*DeleteSubnetRequest)(nil),     // 17: causeway.v1.DeleteSubnetRequest
-	(*GetAttachmentRequest)(nil),    // 18: causeway.v1.GetAttachmentRequest
-	(*ListAttachmentsRequest)(nil),  // 19: causeway.v1.ListAttachmentsRequest
-	(*ListAttachmentsResponse)(nil), // 20: causeway.v1.ListAttachmentsResponse
-	(*CreateAttachmentRequest)(nil), // 21: causeway.v1.CreateAttachmentRequest
-	(*UpdateAttachmentRequest)(nil), // 22: causeway.v1.UpdateAttachmentRequest
-	(*DeleteAttachmentRequest)(nil), // 23: causeway.v1.DeleteAttachmentRequest
-	(*timestamppb.Timestamp)(nil),   // 24: google.protobuf.Timestamp
-	(*WireGuardGateway)(nil),        // 25: causeway.v1.WireGuardGateway
-	(*fieldmaskpb.FieldMask)(nil),   // 26: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),           // 27: google.protobuf.Empty
+	(Vpc_State)(0),                     // 0: causeway.v1.Vpc.State
+	(Subnet_State)(0),                  // 1: causeway.v1.Subnet.State
+	(Attachment_State)(0),              // 2: causeway.v1.Attachment.State
+	(*Vpc)(nil),                        // 3: causeway.v1.Vpc
+	(*Subnet)(nil),                     // 4: causeway.v1.Subnet
+	(*Attachment)(nil),                 // 5: causeway.v1.Attachment
+	(*GetVpcRequest)(nil),              // 6: causeway.v1.GetVpcRequest
+	(*ListVpcsRequest)(nil),            // 7: causeway.v1.ListVpcsRequest
+	(*ListVpcsResponse)(nil),           // 8: causeway.v1.ListVpcsResponse
+	(*CreateVpcRequest)(nil),           // 9: causeway.v1.CreateVpcRequest
+	(*UpdateVpcRequest)(nil),           // 10: causeway.v1.UpdateVpcRequest
+	(*DeleteVpcRequest)(nil),           // 11: causeway.v1.DeleteVpcRequest
+	(*GetSubnetRequest)(nil),           // 12: causeway.v1.GetSubnetRequest
+	(*ListSubnetsRequest)(nil),         // 13: causeway.v1.ListSubnetsRequest
+	(*ListSubnetsResponse)(nil),        // 14: causeway.v1.ListSubnetsResponse
+	(*CreateSubnetRequest)(nil),        // 15: causeway.v1.CreateSubnetRequest
+	(*UpdateSubnetRequest)(nil),        // 16: causeway.v1.UpdateSubnetRequest
+	(*DeleteSubnetRequest)(nil),        // 17: causeway.v1.DeleteSubnetRequest
+	(*GetAttachmentRequest)(nil),       // 18: causeway.v1.GetAttachmentRequest
+	(*ListAttachmentsRequest)(nil),     // 19: causeway.v1.ListAttachmentsRequest
+	(*ListAttachmentsResponse)(nil),    // 20: causeway.v1.ListAttachmentsResponse
+	(*CreateAttachmentRequest)(nil),    // 21: causeway.v1.CreateAttachmentRequest
+	(*UpdateAttachmentRequest)(nil),    // 22: causeway.v1.UpdateAttachmentRequest
+	(*DeleteAttachmentRequest)(nil),    // 23: causeway.v1.DeleteAttachmentRequest
+	(*timestamppb.Timestamp)(nil),      // 24: google.protobuf.Timestamp
+	(*WireGuardGateway)(nil),           // 25: causeway.v1.WireGuardGateway
+	(*fieldmaskpb.FieldMask)(nil),      // 26: google.protobuf.FieldMask
+	(*GetNetworkAclRequest)(nil),       // 27: causeway.v1.GetNetworkAclRequest
+	(*ListNetworkAclsRequest)(nil),     // 28: causeway.v1.ListNetworkAclsRequest
+	(*CreateNetworkAclRequest)(nil),    // 29: causeway.v1.CreateNetworkAclRequest
+	(*UpdateNetworkAclRequest)(nil),    // 30: causeway.v1.UpdateNetworkAclRequest
+	(*DeleteNetworkAclRequest)(nil),    // 31: causeway.v1.DeleteNetworkAclRequest
+	(*GetSecurityGroupRequest)(nil),    // 32: causeway.v1.GetSecurityGroupRequest
+	(*ListSecurityGroupsRequest)(nil),  // 33: causeway.v1.ListSecurityGroupsRequest
+	(*CreateSecurityGroupRequest)(nil), // 34: causeway.v1.CreateSecurityGroupRequest
+	(*UpdateSecurityGroupRequest)(nil), // 35: causeway.v1.UpdateSecurityGroupRequest
+	(*DeleteSecurityGroupRequest)(nil), // 36: causeway.v1.DeleteSecurityGroupRequest
+	(*emptypb.Empty)(nil),              // 37: google.protobuf.Empty
+	(*NetworkAcl)(nil),                 // 38: causeway.v1.NetworkAcl
+	(*ListNetworkAclsResponse)(nil),    // 39: causeway.v1.ListNetworkAclsResponse
+	(*SecurityGroup)(nil),              // 40: causeway.v1.SecurityGroup
+	(*ListSecurityGroupsResponse)(nil), // 41: causeway.v1.ListSecurityGroupsResponse
 }
 var file_causeway_v1_vpcs_proto_depIdxs = []int32{
 	0,  // 0: causeway.v1.Vpc.state:type_name -> causeway.v1.Vpc.State
@@ -1931,23 +1978,43 @@ var file_causeway_v1_vpcs_proto_depIdxs = []int32{
 	21, // 35: causeway.v1.Vpcs.CreateAttachment:input_type -> causeway.v1.CreateAttachmentRequest
 	22, // 36: causeway.v1.Vpcs.UpdateAttachment:input_type -> causeway.v1.UpdateAttachmentRequest
 	23, // 37: causeway.v1.Vpcs.DeleteAttachment:input_type -> causeway.v1.DeleteAttachmentRequest
-	3,  // 38: causeway.v1.Vpcs.GetVpc:output_type -> causeway.v1.Vpc
-	8,  // 39: causeway.v1.Vpcs.ListVpcs:output_type -> causeway.v1.ListVpcsResponse
-	3,  // 40: causeway.v1.Vpcs.CreateVpc:output_type -> causeway.v1.Vpc
-	3,  // 41: causeway.v1.Vpcs.UpdateVpc:output_type -> causeway.v1.Vpc
-	27, // 42: causeway.v1.Vpcs.DeleteVpc:output_type -> google.protobuf.Empty
-	4,  // 43: causeway.v1.Vpcs.GetSubnet:output_type -> causeway.v1.Subnet
-	14, // 44: causeway.v1.Vpcs.ListSubnets:output_type -> causeway.v1.ListSubnetsResponse
-	4,  // 45: causeway.v1.Vpcs.CreateSubnet:output_type -> causeway.v1.Subnet
-	4,  // 46: causeway.v1.Vpcs.UpdateSubnet:output_type -> causeway.v1.Subnet
-	27, // 47: causeway.v1.Vpcs.DeleteSubnet:output_type -> google.protobuf.Empty
-	5,  // 48: causeway.v1.Vpcs.GetAttachment:output_type -> causeway.v1.Attachment
-	20, // 49: causeway.v1.Vpcs.ListAttachments:output_type -> causeway.v1.ListAttachmentsResponse
-	5,  // 50: causeway.v1.Vpcs.CreateAttachment:output_type -> causeway.v1.Attachment
-	5,  // 51: causeway.v1.Vpcs.UpdateAttachment:output_type -> causeway.v1.Attachment
-	27, // 52: causeway.v1.Vpcs.DeleteAttachment:output_type -> google.protobuf.Empty
-	38, // [38:53] is the sub-list for method output_type
-	23, // [23:38] is the sub-list for method input_type
+	27, // 38: causeway.v1.Vpcs.GetNetworkAcl:input_type -> causeway.v1.GetNetworkAclRequest
+	28, // 39: causeway.v1.Vpcs.ListNetworkAcls:input_type -> causeway.v1.ListNetworkAclsRequest
+	29, // 40: causeway.v1.Vpcs.CreateNetworkAcl:input_type -> causeway.v1.CreateNetworkAclRequest
+	30, // 41: causeway.v1.Vpcs.UpdateNetworkAcl:input_type -> causeway.v1.UpdateNetworkAclRequest
+	31, // 42: causeway.v1.Vpcs.DeleteNetworkAcl:input_type -> causeway.v1.DeleteNetworkAclRequest
+	32, // 43: causeway.v1.Vpcs.GetSecurityGroup:input_type -> causeway.v1.GetSecurityGroupRequest
+	33, // 44: causeway.v1.Vpcs.ListSecurityGroups:input_type -> causeway.v1.ListSecurityGroupsRequest
+	34, // 45: causeway.v1.Vpcs.CreateSecurityGroup:input_type -> causeway.v1.CreateSecurityGroupRequest
+	35, // 46: causeway.v1.Vpcs.UpdateSecurityGroup:input_type -> causeway.v1.UpdateSecurityGroupRequest
+	36, // 47: causeway.v1.Vpcs.DeleteSecurityGroup:input_type -> causeway.v1.DeleteSecurityGroupRequest
+	3,  // 48: causeway.v1.Vpcs.GetVpc:output_type -> causeway.v1.Vpc
+	8,  // 49: causeway.v1.Vpcs.ListVpcs:output_type -> causeway.v1.ListVpcsResponse
+	3,  // 50: causeway.v1.Vpcs.CreateVpc:output_type -> causeway.v1.Vpc
+	3,  // 51: causeway.v1.Vpcs.UpdateVpc:output_type -> causeway.v1.Vpc
+	37, // 52: causeway.v1.Vpcs.DeleteVpc:output_type -> google.protobuf.Empty
+	4,  // 53: causeway.v1.Vpcs.GetSubnet:output_type -> causeway.v1.Subnet
+	14, // 54: causeway.v1.Vpcs.ListSubnets:output_type -> causeway.v1.ListSubnetsResponse
+	4,  // 55: causeway.v1.Vpcs.CreateSubnet:output_type -> causeway.v1.Subnet
+	4,  // 56: causeway.v1.Vpcs.UpdateSubnet:output_type -> causeway.v1.Subnet
+	37, // 57: causeway.v1.Vpcs.DeleteSubnet:output_type -> google.protobuf.Empty
+	5,  // 58: causeway.v1.Vpcs.GetAttachment:output_type -> causeway.v1.Attachment
+	20, // 59: causeway.v1.Vpcs.ListAttachments:output_type -> causeway.v1.ListAttachmentsResponse
+	5,  // 60: causeway.v1.Vpcs.CreateAttachment:output_type -> causeway.v1.Attachment
+	5,  // 61: causeway.v1.Vpcs.UpdateAttachment:output_type -> causeway.v1.Attachment
+	37, // 62: causeway.v1.Vpcs.DeleteAttachment:output_type -> google.protobuf.Empty
+	38, // 63: causeway.v1.Vpcs.GetNetworkAcl:output_type -> causeway.v1.NetworkAcl
+	39, // 64: causeway.v1.Vpcs.ListNetworkAcls:output_type -> causeway.v1.ListNetworkAclsResponse
+	38, // 65: causeway.v1.Vpcs.CreateNetworkAcl:output_type -> causeway.v1.NetworkAcl
+	38, // 66: causeway.v1.Vpcs.UpdateNetworkAcl:output_type -> causeway.v1.NetworkAcl
+	37, // 67: causeway.v1.Vpcs.DeleteNetworkAcl:output_type -> google.protobuf.Empty
+	40, // 68: causeway.v1.Vpcs.GetSecurityGroup:output_type -> causeway.v1.SecurityGroup
+	41, // 69: causeway.v1.Vpcs.ListSecurityGroups:output_type -> causeway.v1.ListSecurityGroupsResponse
+	40, // 70: causeway.v1.Vpcs.CreateSecurityGroup:output_type -> causeway.v1.SecurityGroup
+	40, // 71: causeway.v1.Vpcs.UpdateSecurityGroup:output_type -> causeway.v1.SecurityGroup
+	37, // 72: causeway.v1.Vpcs.DeleteSecurityGroup:output_type -> google.protobuf.Empty
+	48, // [48:73] is the sub-list for method output_type
+	23, // [23:48] is the sub-list for method input_type
 	23, // [23:23] is the sub-list for extension type_name
 	23, // [23:23] is the sub-list for extension extendee
 	0,  // [0:23] is the sub-list for field type_name
@@ -1959,6 +2026,8 @@ func file_causeway_v1_vpcs_proto_init() {
 		return
 	}
 	file_causeway_v1_access_proto_init()
+	file_causeway_v1_network_acls_proto_init()
+	file_causeway_v1_security_groups_proto_init()
 	file_causeway_v1_wireguard_proto_init()
 	file_causeway_v1_vpcs_proto_msgTypes[0].OneofWrappers = []any{}
 	file_causeway_v1_vpcs_proto_msgTypes[1].OneofWrappers = []any{}

@@ -20,38 +20,49 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Vpcs_GetVpc_FullMethodName           = "/causeway.v1.Vpcs/GetVpc"
-	Vpcs_ListVpcs_FullMethodName         = "/causeway.v1.Vpcs/ListVpcs"
-	Vpcs_CreateVpc_FullMethodName        = "/causeway.v1.Vpcs/CreateVpc"
-	Vpcs_UpdateVpc_FullMethodName        = "/causeway.v1.Vpcs/UpdateVpc"
-	Vpcs_DeleteVpc_FullMethodName        = "/causeway.v1.Vpcs/DeleteVpc"
-	Vpcs_GetSubnet_FullMethodName        = "/causeway.v1.Vpcs/GetSubnet"
-	Vpcs_ListSubnets_FullMethodName      = "/causeway.v1.Vpcs/ListSubnets"
-	Vpcs_CreateSubnet_FullMethodName     = "/causeway.v1.Vpcs/CreateSubnet"
-	Vpcs_UpdateSubnet_FullMethodName     = "/causeway.v1.Vpcs/UpdateSubnet"
-	Vpcs_DeleteSubnet_FullMethodName     = "/causeway.v1.Vpcs/DeleteSubnet"
-	Vpcs_GetAttachment_FullMethodName    = "/causeway.v1.Vpcs/GetAttachment"
-	Vpcs_ListAttachments_FullMethodName  = "/causeway.v1.Vpcs/ListAttachments"
-	Vpcs_CreateAttachment_FullMethodName = "/causeway.v1.Vpcs/CreateAttachment"
-	Vpcs_UpdateAttachment_FullMethodName = "/causeway.v1.Vpcs/UpdateAttachment"
-	Vpcs_DeleteAttachment_FullMethodName = "/causeway.v1.Vpcs/DeleteAttachment"
+	Vpcs_GetVpc_FullMethodName              = "/causeway.v1.Vpcs/GetVpc"
+	Vpcs_ListVpcs_FullMethodName            = "/causeway.v1.Vpcs/ListVpcs"
+	Vpcs_CreateVpc_FullMethodName           = "/causeway.v1.Vpcs/CreateVpc"
+	Vpcs_UpdateVpc_FullMethodName           = "/causeway.v1.Vpcs/UpdateVpc"
+	Vpcs_DeleteVpc_FullMethodName           = "/causeway.v1.Vpcs/DeleteVpc"
+	Vpcs_GetSubnet_FullMethodName           = "/causeway.v1.Vpcs/GetSubnet"
+	Vpcs_ListSubnets_FullMethodName         = "/causeway.v1.Vpcs/ListSubnets"
+	Vpcs_CreateSubnet_FullMethodName        = "/causeway.v1.Vpcs/CreateSubnet"
+	Vpcs_UpdateSubnet_FullMethodName        = "/causeway.v1.Vpcs/UpdateSubnet"
+	Vpcs_DeleteSubnet_FullMethodName        = "/causeway.v1.Vpcs/DeleteSubnet"
+	Vpcs_GetAttachment_FullMethodName       = "/causeway.v1.Vpcs/GetAttachment"
+	Vpcs_ListAttachments_FullMethodName     = "/causeway.v1.Vpcs/ListAttachments"
+	Vpcs_CreateAttachment_FullMethodName    = "/causeway.v1.Vpcs/CreateAttachment"
+	Vpcs_UpdateAttachment_FullMethodName    = "/causeway.v1.Vpcs/UpdateAttachment"
+	Vpcs_DeleteAttachment_FullMethodName    = "/causeway.v1.Vpcs/DeleteAttachment"
+	Vpcs_GetNetworkAcl_FullMethodName       = "/causeway.v1.Vpcs/GetNetworkAcl"
+	Vpcs_ListNetworkAcls_FullMethodName     = "/causeway.v1.Vpcs/ListNetworkAcls"
+	Vpcs_CreateNetworkAcl_FullMethodName    = "/causeway.v1.Vpcs/CreateNetworkAcl"
+	Vpcs_UpdateNetworkAcl_FullMethodName    = "/causeway.v1.Vpcs/UpdateNetworkAcl"
+	Vpcs_DeleteNetworkAcl_FullMethodName    = "/causeway.v1.Vpcs/DeleteNetworkAcl"
+	Vpcs_GetSecurityGroup_FullMethodName    = "/causeway.v1.Vpcs/GetSecurityGroup"
+	Vpcs_ListSecurityGroups_FullMethodName  = "/causeway.v1.Vpcs/ListSecurityGroups"
+	Vpcs_CreateSecurityGroup_FullMethodName = "/causeway.v1.Vpcs/CreateSecurityGroup"
+	Vpcs_UpdateSecurityGroup_FullMethodName = "/causeway.v1.Vpcs/UpdateSecurityGroup"
+	Vpcs_DeleteSecurityGroup_FullMethodName = "/causeway.v1.Vpcs/DeleteSecurityGroup"
 )
 
 // VpcsClient is the client API for Vpcs service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// VPCs, their subnets and the workloads attached to them.
+// VPCs, their subnets, the workloads attached to them and the filters in between.
 type VpcsClient interface {
 	// Returns a VPC.
 	GetVpc(ctx context.Context, in *GetVpcRequest, opts ...grpc.CallOption) (*Vpc, error)
 	// Lists VPCs in the order of their names.
 	ListVpcs(ctx context.Context, in *ListVpcsRequest, opts ...grpc.CallOption) (*ListVpcsResponse, error)
-	// Creates a VPC. Its addresses may equal those of any other VPC.
+	// Creates a VPC with a default network ACL that lets everything pass. Its addresses may equal those of any other VPC.
 	CreateVpc(ctx context.Context, in *CreateVpcRequest, opts ...grpc.CallOption) (*Vpc, error)
 	// Changes the fields of a VPC that update_mask names, or all that are populated.
 	UpdateVpc(ctx context.Context, in *UpdateVpcRequest, opts ...grpc.CallOption) (*Vpc, error)
-	// Deletes a VPC. Refused while it holds subnets, peerings, target groups or VPN connections.
+	// Deletes a VPC with its default network ACL. Refused while it holds subnets, other network ACLs, security groups,
+	// peerings, target groups or VPN connections.
 	DeleteVpc(ctx context.Context, in *DeleteVpcRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Returns a subnet.
 	GetSubnet(ctx context.Context, in *GetSubnetRequest, opts ...grpc.CallOption) (*Subnet, error)
@@ -73,6 +84,28 @@ type VpcsClient interface {
 	UpdateAttachment(ctx context.Context, in *UpdateAttachmentRequest, opts ...grpc.CallOption) (*Attachment, error)
 	// Deletes an attachment. The peer is cut off at once.
 	DeleteAttachment(ctx context.Context, in *DeleteAttachmentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Returns a network ACL.
+	GetNetworkAcl(ctx context.Context, in *GetNetworkAclRequest, opts ...grpc.CallOption) (*NetworkAcl, error)
+	// Lists network ACLs in the order of their names.
+	ListNetworkAcls(ctx context.Context, in *ListNetworkAclsRequest, opts ...grpc.CallOption) (*ListNetworkAclsResponse, error)
+	// Creates a network ACL. Subnets name it in network_acl.
+	CreateNetworkAcl(ctx context.Context, in *CreateNetworkAclRequest, opts ...grpc.CallOption) (*NetworkAcl, error)
+	// Changes the fields of a network ACL that update_mask names, or all that are populated. The rules change all at once,
+	// also for connections that live.
+	UpdateNetworkAcl(ctx context.Context, in *UpdateNetworkAclRequest, opts ...grpc.CallOption) (*NetworkAcl, error)
+	// Deletes a network ACL. Refused while subnets name it, and for the default one.
+	DeleteNetworkAcl(ctx context.Context, in *DeleteNetworkAclRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Returns a security group.
+	GetSecurityGroup(ctx context.Context, in *GetSecurityGroupRequest, opts ...grpc.CallOption) (*SecurityGroup, error)
+	// Lists security groups in the order of their names.
+	ListSecurityGroups(ctx context.Context, in *ListSecurityGroupsRequest, opts ...grpc.CallOption) (*ListSecurityGroupsResponse, error)
+	// Creates a security group. Endpoints and attachments name it in security_groups.
+	CreateSecurityGroup(ctx context.Context, in *CreateSecurityGroupRequest, opts ...grpc.CallOption) (*SecurityGroup, error)
+	// Changes the fields of a security group that update_mask names, or all that are populated. Connections that live go
+	// on, whatever the rules become.
+	UpdateSecurityGroup(ctx context.Context, in *UpdateSecurityGroupRequest, opts ...grpc.CallOption) (*SecurityGroup, error)
+	// Deletes a security group. Refused while endpoints, attachments or other groups of the account name it.
+	DeleteSecurityGroup(ctx context.Context, in *DeleteSecurityGroupRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 }
 
 type vpcsClient struct {
@@ -233,21 +266,122 @@ func (c *vpcsClient) DeleteAttachment(ctx context.Context, in *DeleteAttachmentR
 	return out, nil
 }
 
+func (c *vpcsClient) GetNetworkAcl(ctx context.Context, in *GetNetworkAclRequest, opts ...grpc.CallOption) (*NetworkAcl, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NetworkAcl)
+	err := c.cc.Invoke(ctx, Vpcs_GetNetworkAcl_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) ListNetworkAcls(ctx context.Context, in *ListNetworkAclsRequest, opts ...grpc.CallOption) (*ListNetworkAclsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNetworkAclsResponse)
+	err := c.cc.Invoke(ctx, Vpcs_ListNetworkAcls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) CreateNetworkAcl(ctx context.Context, in *CreateNetworkAclRequest, opts ...grpc.CallOption) (*NetworkAcl, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NetworkAcl)
+	err := c.cc.Invoke(ctx, Vpcs_CreateNetworkAcl_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) UpdateNetworkAcl(ctx context.Context, in *UpdateNetworkAclRequest, opts ...grpc.CallOption) (*NetworkAcl, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NetworkAcl)
+	err := c.cc.Invoke(ctx, Vpcs_UpdateNetworkAcl_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) DeleteNetworkAcl(ctx context.Context, in *DeleteNetworkAclRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Vpcs_DeleteNetworkAcl_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) GetSecurityGroup(ctx context.Context, in *GetSecurityGroupRequest, opts ...grpc.CallOption) (*SecurityGroup, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SecurityGroup)
+	err := c.cc.Invoke(ctx, Vpcs_GetSecurityGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) ListSecurityGroups(ctx context.Context, in *ListSecurityGroupsRequest, opts ...grpc.CallOption) (*ListSecurityGroupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSecurityGroupsResponse)
+	err := c.cc.Invoke(ctx, Vpcs_ListSecurityGroups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) CreateSecurityGroup(ctx context.Context, in *CreateSecurityGroupRequest, opts ...grpc.CallOption) (*SecurityGroup, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SecurityGroup)
+	err := c.cc.Invoke(ctx, Vpcs_CreateSecurityGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) UpdateSecurityGroup(ctx context.Context, in *UpdateSecurityGroupRequest, opts ...grpc.CallOption) (*SecurityGroup, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SecurityGroup)
+	err := c.cc.Invoke(ctx, Vpcs_UpdateSecurityGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *vpcsClient) DeleteSecurityGroup(ctx context.Context, in *DeleteSecurityGroupRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Vpcs_DeleteSecurityGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // VpcsServer is the server API for Vpcs service.
 // All implementations must embed UnimplementedVpcsServer
 // for forward compatibility.
 //
-// VPCs, their subnets and the workloads attached to them.
+// VPCs, their subnets, the workloads attached to them and the filters in between.
 type VpcsServer interface {
 	// Returns a VPC.
 	GetVpc(context.Context, *GetVpcRequest) (*Vpc, error)
 	// Lists VPCs in the order of their names.
 	ListVpcs(context.Context, *ListVpcsRequest) (*ListVpcsResponse, error)
-	// Creates a VPC. Its addresses may equal those of any other VPC.
+	// Creates a VPC with a default network ACL that lets everything pass. Its addresses may equal those of any other VPC.
 	CreateVpc(context.Context, *CreateVpcRequest) (*Vpc, error)
 	// Changes the fields of a VPC that update_mask names, or all that are populated.
 	UpdateVpc(context.Context, *UpdateVpcRequest) (*Vpc, error)
-	// Deletes a VPC. Refused while it holds subnets, peerings, target groups or VPN connections.
+	// Deletes a VPC with its default network ACL. Refused while it holds subnets, other network ACLs, security groups,
+	// peerings, target groups or VPN connections.
 	DeleteVpc(context.Context, *DeleteVpcRequest) (*emptypb.Empty, error)
 	// Returns a subnet.
 	GetSubnet(context.Context, *GetSubnetRequest) (*Subnet, error)
@@ -269,6 +403,28 @@ type VpcsServer interface {
 	UpdateAttachment(context.Context, *UpdateAttachmentRequest) (*Attachment, error)
 	// Deletes an attachment. The peer is cut off at once.
 	DeleteAttachment(context.Context, *DeleteAttachmentRequest) (*emptypb.Empty, error)
+	// Returns a network ACL.
+	GetNetworkAcl(context.Context, *GetNetworkAclRequest) (*NetworkAcl, error)
+	// Lists network ACLs in the order of their names.
+	ListNetworkAcls(context.Context, *ListNetworkAclsRequest) (*ListNetworkAclsResponse, error)
+	// Creates a network ACL. Subnets name it in network_acl.
+	CreateNetworkAcl(context.Context, *CreateNetworkAclRequest) (*NetworkAcl, error)
+	// Changes the fields of a network ACL that update_mask names, or all that are populated. The rules change all at once,
+	// also for connections that live.
+	UpdateNetworkAcl(context.Context, *UpdateNetworkAclRequest) (*NetworkAcl, error)
+	// Deletes a network ACL. Refused while subnets name it, and for the default one.
+	DeleteNetworkAcl(context.Context, *DeleteNetworkAclRequest) (*emptypb.Empty, error)
+	// Returns a security group.
+	GetSecurityGroup(context.Context, *GetSecurityGroupRequest) (*SecurityGroup, error)
+	// Lists security groups in the order of their names.
+	ListSecurityGroups(context.Context, *ListSecurityGroupsRequest) (*ListSecurityGroupsResponse, error)
+	// Creates a security group. Endpoints and attachments name it in security_groups.
+	CreateSecurityGroup(context.Context, *CreateSecurityGroupRequest) (*SecurityGroup, error)
+	// Changes the fields of a security group that update_mask names, or all that are populated. Connections that live go
+	// on, whatever the rules become.
+	UpdateSecurityGroup(context.Context, *UpdateSecurityGroupRequest) (*SecurityGroup, error)
+	// Deletes a security group. Refused while endpoints, attachments or other groups of the account name it.
+	DeleteSecurityGroup(context.Context, *DeleteSecurityGroupRequest) (*emptypb.Empty, error)
 	mustEmbedUnimplementedVpcsServer()
 }
 
@@ -323,6 +479,36 @@ func (UnimplementedVpcsServer) UpdateAttachment(context.Context, *UpdateAttachme
 }
 func (UnimplementedVpcsServer) DeleteAttachment(context.Context, *DeleteAttachmentRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteAttachment not implemented")
+}
+func (UnimplementedVpcsServer) GetNetworkAcl(context.Context, *GetNetworkAclRequest) (*NetworkAcl, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetNetworkAcl not implemented")
+}
+func (UnimplementedVpcsServer) ListNetworkAcls(context.Context, *ListNetworkAclsRequest) (*ListNetworkAclsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNetworkAcls not implemented")
+}
+func (UnimplementedVpcsServer) CreateNetworkAcl(context.Context, *CreateNetworkAclRequest) (*NetworkAcl, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateNetworkAcl not implemented")
+}
+func (UnimplementedVpcsServer) UpdateNetworkAcl(context.Context, *UpdateNetworkAclRequest) (*NetworkAcl, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateNetworkAcl not implemented")
+}
+func (UnimplementedVpcsServer) DeleteNetworkAcl(context.Context, *DeleteNetworkAclRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteNetworkAcl not implemented")
+}
+func (UnimplementedVpcsServer) GetSecurityGroup(context.Context, *GetSecurityGroupRequest) (*SecurityGroup, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSecurityGroup not implemented")
+}
+func (UnimplementedVpcsServer) ListSecurityGroups(context.Context, *ListSecurityGroupsRequest) (*ListSecurityGroupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSecurityGroups not implemented")
+}
+func (UnimplementedVpcsServer) CreateSecurityGroup(context.Context, *CreateSecurityGroupRequest) (*SecurityGroup, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateSecurityGroup not implemented")
+}
+func (UnimplementedVpcsServer) UpdateSecurityGroup(context.Context, *UpdateSecurityGroupRequest) (*SecurityGroup, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateSecurityGroup not implemented")
+}
+func (UnimplementedVpcsServer) DeleteSecurityGroup(context.Context, *DeleteSecurityGroupRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSecurityGroup not implemented")
 }
 func (UnimplementedVpcsServer) mustEmbedUnimplementedVpcsServer() {}
 func (UnimplementedVpcsServer) testEmbeddedByValue()              {}
@@ -615,6 +801,186 @@ func _Vpcs_DeleteAttachment_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Vpcs_GetNetworkAcl_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetNetworkAclRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).GetNetworkAcl(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_GetNetworkAcl_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).GetNetworkAcl(ctx, req.(*GetNetworkAclRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_ListNetworkAcls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNetworkAclsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).ListNetworkAcls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_ListNetworkAcls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).ListNetworkAcls(ctx, req.(*ListNetworkAclsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_CreateNetworkAcl_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateNetworkAclRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).CreateNetworkAcl(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_CreateNetworkAcl_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).CreateNetworkAcl(ctx, req.(*CreateNetworkAclRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_UpdateNetworkAcl_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateNetworkAclRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).UpdateNetworkAcl(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_UpdateNetworkAcl_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).UpdateNetworkAcl(ctx, req.(*UpdateNetworkAclRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_DeleteNetworkAcl_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteNetworkAclRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).DeleteNetworkAcl(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_DeleteNetworkAcl_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).DeleteNetworkAcl(ctx, req.(*DeleteNetworkAclRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_GetSecurityGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSecurityGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).GetSecurityGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_GetSecurityGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).GetSecurityGroup(ctx, req.(*GetSecurityGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_ListSecurityGroups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSecurityGroupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).ListSecurityGroups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_ListSecurityGroups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).ListSecurityGroups(ctx, req.(*ListSecurityGroupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_CreateSecurityGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateSecurityGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).CreateSecurityGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_CreateSecurityGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).CreateSecurityGroup(ctx, req.(*CreateSecurityGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_UpdateSecurityGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateSecurityGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).UpdateSecurityGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_UpdateSecurityGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).UpdateSecurityGroup(ctx, req.(*UpdateSecurityGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Vpcs_DeleteSecurityGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSecurityGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VpcsServer).DeleteSecurityGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Vpcs_DeleteSecurityGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VpcsServer).DeleteSecurityGroup(ctx, req.(*DeleteSecurityGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Vpcs_ServiceDesc is the grpc.ServiceDesc for Vpcs service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -681,6 +1047,46 @@ var Vpcs_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteAttachment",
 			Handler:    _Vpcs_DeleteAttachment_Handler,
+		},
+		{
+			MethodName: "GetNetworkAcl",
+			Handler:    _Vpcs_GetNetworkAcl_Handler,
+		},
+		{
+			MethodName: "ListNetworkAcls",
+			Handler:    _Vpcs_ListNetworkAcls_Handler,
+		},
+		{
+			MethodName: "CreateNetworkAcl",
+			Handler:    _Vpcs_CreateNetworkAcl_Handler,
+		},
+		{
+			MethodName: "UpdateNetworkAcl",
+			Handler:    _Vpcs_UpdateNetworkAcl_Handler,
+		},
+		{
+			MethodName: "DeleteNetworkAcl",
+			Handler:    _Vpcs_DeleteNetworkAcl_Handler,
+		},
+		{
+			MethodName: "GetSecurityGroup",
+			Handler:    _Vpcs_GetSecurityGroup_Handler,
+		},
+		{
+			MethodName: "ListSecurityGroups",
+			Handler:    _Vpcs_ListSecurityGroups_Handler,
+		},
+		{
+			MethodName: "CreateSecurityGroup",
+			Handler:    _Vpcs_CreateSecurityGroup_Handler,
+		},
+		{
+			MethodName: "UpdateSecurityGroup",
+			Handler:    _Vpcs_UpdateSecurityGroup_Handler,
+		},
+		{
+			MethodName: "DeleteSecurityGroup",
+			Handler:    _Vpcs_DeleteSecurityGroup_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
