@@ -23,8 +23,8 @@ const (
 	Complete
 	// NotTLS bytes begin with something else.
 	NotTLS
-	// Malformed bytes begin as a ClientHello does but are none, or one of more than MaxSize bytes. Servers might
-	// disagree about what it says, so nothing is said here.
+	// Malformed bytes begin as TLS does, but not with a ClientHello, or with one of more than MaxSize bytes or many
+	// records. Servers might disagree about what it says, so nothing is said here.
 	Malformed
 )
 
@@ -58,24 +58,27 @@ const (
 	recordHeader    = 5
 	maxRecord       = 1 << 14
 	recordHandshake = 22
-	versionMajor    = 3
-	maxVersionMinor = 4
+	// Types of records are in this range; a first byte outside it is that of another protocol.
+	firstRecordType = 20
+	lastRecordType  = 24
 	messageHeader   = 4
 	messageHello    = 1
 	// smallestHello has a version, a random, no session, one cipher suite and one compression method.
 	smallestHello = 2 + randomSize + 1 + 2 + 2 + 1 + 1
 )
 
-// handshake gives the body of the first handshake message, put together from its records. The first record tells
-// whether this is TLS at all.
+// handshake gives the body of the first handshake message, put together from its records. Servers do not look at the
+// versions of records (RFC 8446, section 5.1), and some pass over alerts before a ClientHello.
 func handshake(b []byte) (message []byte, state State, need int) {
-	unfit := NotTLS
+	if len(b) > 0 && (b[0] < firstRecordType || b[0] > lastRecordType) {
+		return nil, NotTLS, 0
+	}
 	at := 0
 	for range maxRecords {
 		rest := b[at:]
 		size, ok := recordSize(rest)
 		if !ok {
-			return nil, unfit, 0
+			return nil, Malformed, 0
 		}
 		if len(rest) < recordHeader {
 			return nil, Incomplete, at + recordHeader
@@ -87,7 +90,7 @@ func handshake(b []byte) (message []byte, state State, need int) {
 			message = append(message, payload...)
 		}
 		if len(message) > 0 && message[0] != messageHello {
-			return nil, unfit, 0
+			return nil, Malformed, 0
 		}
 		missing := messageHeader - len(message)
 		if missing <= 0 {
@@ -103,17 +106,16 @@ func handshake(b []byte) (message []byte, state State, need int) {
 			return nil, Incomplete, len(b) + min(left, missing)
 		}
 		at += recordHeader + size
-		unfit = Malformed
 	}
 	return nil, Malformed, 0
 }
 
 // recordSize checks as much of a record's header as there is and gives the size of what follows it.
 func recordSize(b []byte) (size int, ok bool) {
-	switch {
-	case len(b) > 0 && b[0] != recordHandshake, len(b) > 1 && b[1] != versionMajor, len(b) > 2 && b[2] > maxVersionMinor:
+	if len(b) > 0 && b[0] != recordHandshake {
 		return 0, false
-	case len(b) < recordHeader:
+	}
+	if len(b) < recordHeader {
 		return 0, true
 	}
 	size = int(binary.BigEndian.Uint16(b[3:]))
