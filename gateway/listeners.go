@@ -52,6 +52,7 @@ func (g *Gateway) planListeners(x *index, name string, problems *problems) map[s
 				at: netip.AddrPortFrom(n.spec.Address, l.Port), endpoint: n.endpoint.Name, uid: n.endpoint.UID, via: e.Via,
 				provides: n.endpoint.Service,
 				idle:     l.IdleTimeout, service: g.served.services[key], tls: l.TLS != nil,
+				policy: g.served.policies[n.endpoint.Name], zone: n.spec.Zone,
 				receive: int(min(endpoint.ReceiveBuffer(n.endpoint.Bandwidth.BaselineBPS), maxReceiveBuffer)),
 			}
 		}
@@ -138,13 +139,13 @@ func (g *Gateway) listen(v *vpc, key serviceKey, want wantedListener) (*endpoint
 	}
 	cfg := endpoint.ListenerConfig{
 		Endpoint: ep, Queue: queue,
-		Exposure: want.at, NetworkInterface: key.iface, Via: want.via,
+		Exposure: want.at, NetworkInterface: key.iface, Zone: want.zone, Via: want.via,
 		EndpointName: want.endpoint, EndpointUID: want.uid, Service: want.provides,
 		Peer: func(consumer netip.Addr) (endpoint.Peer, bool) {
 			p, ok := v.domain.PeerOf(consumer)
-			return endpoint.Peer{Name: p.Name, KeyFingerprint: p.KeyFingerprint}, ok
+			return endpoint.Peer{Name: p.Name, KeyFingerprint: p.KeyFingerprint, Tunnel: p.Tunnel}, ok
 		},
-		Admit: admit, Preface: prefaceOf(want, v.domain.Name()),
+		Admit: admit, Policy: policyOf(v, want), Preface: prefaceOf(want, v.domain.Name()),
 		Domain: v.flows, Targets: gate{want.service, admit}, Dialer: want.service, Guard: want.service.check,
 		Budget: g.served.interfaces[key.iface].budget, IdleTimeout: want.idle,
 	}

@@ -42,6 +42,7 @@ var (
 	descTargets          = metric("targets", "Targets of a target group, by health.", "target_group", "state")
 	descHealthChecks     = metric("target_health_checks_total", "Health checks of a target group's targets, by outcome.", "target_group", "result")
 	descEjections        = metric("targets_ejected_total", "Targets of a target group that became unhealthy because connections failed.", "target_group")
+	descPolicy           = metric("policy_decisions_total", "Connections that an endpoint policy decided about; deny_dry_run are those it denied without being enforced.", "decision")
 	descDialsFailed      = metric("target_dials_failed_total", "Connections to targets that could not be made.")
 	descDNSAnswers       = metric("dns_answers_total", "Questions answered by a domain's resolver, by response code.", "domain", "code")
 	descDNSDrops         = metric("dns_dropped_questions_total", "Questions to a domain's resolver without an answer, by reason.", "domain", "reason")
@@ -60,7 +61,7 @@ func (g *Gateway) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descTunnelBytes, descTunnelPackets, descDrops, descPeers, descPeersConnected, descHandshake, descTunnelEndpointUp,
 		descFlowsActive, descFlowsOpened, descFlowsRefused, descFlowsEnded, descInterfaceBytes,
-		descBudgetLimit, descBudgetUsed, descBudgetThrottled, descTargets, descHealthChecks, descEjections, descDialsFailed, descRevision, descRefused,
+		descBudgetLimit, descBudgetUsed, descBudgetThrottled, descTargets, descHealthChecks, descEjections, descPolicy, descDialsFailed, descRevision, descRefused,
 		descDNSAnswers, descDNSDrops, descDNSReuse, descDNSLoops, descDNSFailures, descDNSCache,
 	} {
 		out <- d
@@ -179,6 +180,9 @@ func (g *Gateway) collectFlows(c collector, v *view) {
 		}
 	}
 	c.counter(descDialsFailed, float64(stats.DialsFailed))
+	c.counter(descPolicy, float64(stats.PolicyAllowed), "allow")
+	c.counter(descPolicy, float64(stats.PolicyDenied), "deny")
+	c.counter(descPolicy, float64(stats.PolicyDryRun), "deny_dry_run")
 	for _, n := range v.interfaces {
 		uid := n.iface.uid
 		s := stats.Interfaces[uid]

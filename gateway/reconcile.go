@@ -29,6 +29,7 @@ func (g *Gateway) reconcile(s *spec.Gateway) {
 	g.applyInterfaces(s)
 	g.applyRoutes(s, index)
 	problems := &problems{interfaces: map[string]string{}}
+	g.applyPolicies(s, end, problems)
 	plans := map[string]map[serviceKey]wantedListener{}
 	for name, v := range g.served.domains {
 		plans[name] = g.planListeners(index, name, problems)
@@ -58,7 +59,8 @@ func (g *Gateway) reconcile(s *spec.Gateway) {
 
 // openDomain creates the domain's stack if it is missing.
 func (g *Gateway) openDomain(d *spec.Domain) {
-	if g.served.domains[d.Name] != nil {
+	if v := g.served.domains[d.Name]; v != nil {
+		v.uid.Store(&d.UID)
 		return
 	}
 	flows := endpoint.NewDomain(d.Name, endpoint.DomainLimits{})
@@ -69,10 +71,12 @@ func (g *Gateway) openDomain(d *spec.Domain) {
 	if err != nil {
 		panic(err) // only for an MTU that New has checked
 	}
-	g.served.domains[d.Name] = &vpc{
+	v := &vpc{
 		domain: stack, flows: flows, tunnels: map[string]*tunnelEndpoint{},
 		listeners: map[serviceKey]*listener{}, addresses: map[netip.Addr]bool{},
 	}
+	v.uid.Store(&d.UID)
+	g.served.domains[d.Name] = v
 }
 
 // applyRoutes puts target groups, their health checks and the routes of services in force.

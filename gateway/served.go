@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"causeway/gateway/domain"
@@ -20,6 +21,7 @@ type served struct {
 	services   map[serviceKey]*service
 	tls        map[listenerKey]*tlsListener
 	rules      *rules
+	policies   map[string]*endpointPolicy // by endpoint name
 	// complaints are what was logged last of each uid that is not served.
 	complaints map[string]string
 }
@@ -27,7 +29,7 @@ type served struct {
 func newServed() served {
 	return served{
 		domains: map[string]*vpc{}, interfaces: map[string]*networkInterface{}, services: map[serviceKey]*service{},
-		complaints: map[string]string{}, rules: &rules{},
+		policies: map[string]*endpointPolicy{}, complaints: map[string]string{}, rules: &rules{},
 	}
 }
 
@@ -40,6 +42,7 @@ func (s *served) complain(uid string, err error) bool {
 
 // vpc is one domain with what leads into it and what is shown in it.
 type vpc struct {
+	uid       atomic.Pointer[string]
 	domain    *domain.Domain
 	flows     *endpoint.Domain
 	tunnels   map[string]*tunnelEndpoint
@@ -76,6 +79,8 @@ type wantedListener struct {
 	receive  int  // bytes
 	tls      bool // it ends TLS
 	service  *service
+	policy   *endpointPolicy
+	zone     string
 }
 
 // published is what a domain's table is made from.
@@ -104,6 +109,8 @@ func (p published) equal(o published) bool {
 type endings struct {
 	listeners map[*endpoint.Listener]endpoint.Reason
 	domains   map[*endpoint.Domain]*vpc
+	// policies are the endpoints, by name, of which the policy changed.
+	policies map[string]bool
 	// changedHands tells of each domain whose table changed which addresses have other holders now.
 	changedHands map[*domain.Domain]func(netip.Addr) bool
 }
@@ -111,7 +118,7 @@ type endings struct {
 func newEndings() *endings {
 	return &endings{
 		listeners: map[*endpoint.Listener]endpoint.Reason{}, domains: map[*endpoint.Domain]*vpc{},
-		changedHands: map[*domain.Domain]func(netip.Addr) bool{},
+		policies: map[string]bool{}, changedHands: map[*domain.Domain]func(netip.Addr) bool{},
 	}
 }
 
@@ -129,6 +136,9 @@ func (e *endings) reason(f *endpoint.Flow) endpoint.Reason {
 			return endpoint.ReasonPolicyChanged
 		}
 	}
+	if e.policies[f.EndpointName()] && f.Denied() {
+		return endpoint.ReasonPolicyChanged
+	}
 	target := f.Target().Addr()
 	if !target.IsValid() {
 		return endpoint.ReasonNone
@@ -142,7 +152,7 @@ func (e *endings) reason(f *endpoint.Flow) endpoint.Reason {
 
 // endFlows ends the flows that have lost what they stood on.
 func (g *Gateway) endFlows(e *endings) {
-	if len(e.listeners) == 0 && len(e.changedHands) == 0 {
+	if len(e.listeners) == 0 && len(e.changedHands) == 0 && len(e.policies) == 0 {
 		return
 	}
 	for _, why := range []endpoint.Reason{

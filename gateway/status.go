@@ -27,6 +27,7 @@ type view struct {
 	tunnels    []tunnelView
 	interfaces []interfaceView
 	resolvers  []resolverView
+	policies   map[string]*compiledPolicy // by endpoint name
 	// retry is set if a part of the spec could not be served and trying again may help.
 	retry bool
 }
@@ -55,7 +56,10 @@ type interfaceView struct {
 
 // publishView lets others see what is served now.
 func (g *Gateway) publishView(s *spec.Gateway, p *problems) {
-	v := &view{spec: s, retry: p.retry}
+	v := &view{spec: s, retry: p.retry, policies: map[string]*compiledPolicy{}}
+	for name, e := range g.served.policies {
+		v.policies[name] = e.current.Load()
+	}
 	for i := range s.Domains {
 		d := &s.Domains[i]
 		running := g.served.domains[d.Name]

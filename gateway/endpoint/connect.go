@@ -20,7 +20,6 @@ var errDialTimeout = errors.New("no answer in time")
 // dialState is what a flow holds only until it is connected.
 type dialState struct {
 	key      FlowKey
-	peer     Peer
 	tried    []netip.AddrPort
 	current  Target
 	extended bool    // current was given the longer timeout
@@ -65,7 +64,7 @@ func (f *Flow) admit() Reason {
 		if !ok {
 			return ReasonRefusedUnknownPeer
 		}
-		f.peer, f.dial.peer = peer.Name, peer
+		f.peer = peer
 	}
 	if cfg.Admit != nil && cfg.Admit(f.dial.key) != nil {
 		return ReasonRefusedNotAdmitted
@@ -75,10 +74,16 @@ func (f *Flow) admit() Reason {
 
 // dialStep moves a flow that has no target yet and reports whether it has one
 // now. The flow may have ended.
-func (f *Flow) dialStep(events uint32) (connected bool) {
+func (f *Flow) dialStep(events uint32, w *worker) (connected bool) {
 	if events&evDial != 0 {
 		f.entry.Init(f, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
 		f.wq.EventRegister(&f.entry)
+	}
+	if f.phase == judging {
+		if !f.judge(w) {
+			return false
+		}
+		f.phase = dialling
 		if !f.attempt() {
 			return false
 		}
@@ -254,7 +259,7 @@ func (f *Flow) introduce() error {
 	if f.listener.cfg.Preface == nil {
 		return nil
 	}
-	preface, err := f.listener.cfg.Preface(nil, f.dial.key, f.dial.peer)
+	preface, err := f.listener.cfg.Preface(nil, f.dial.key, f.peer)
 	if err != nil {
 		return err
 	}
@@ -313,7 +318,10 @@ func (f *Flow) detach() {
 // end closes both sides, in order if the flow is completed and by resets
 // otherwise, and forgets the flow.
 func (f *Flow) end(why Reason) {
-	wasDialling := f.phase == dialling
+	if f.unread != nil && f.phase == relaying {
+		f.consult(Hello{Read: true, Unreadable: true}) // there was nothing to read
+	}
+	wasDialling := f.phase < relaying
 	f.phase = ended
 	f.wq.EventUnregister(&f.entry)
 	f.detach()

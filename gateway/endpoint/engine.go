@@ -20,6 +20,7 @@ const (
 	DefaultKeepaliveInterval = 15 * time.Second
 	DefaultKeepaliveCount    = 9
 	DefaultSweepInterval     = 5 * time.Second
+	DefaultHelloTimeout      = 10 * time.Second
 )
 
 // Config makes an Engine. Zero values mean defaults.
@@ -33,6 +34,10 @@ type Config struct {
 	// DialTimeoutRetry for a target while others remain. Default 2 s, at
 	// most DialTimeout.
 	DialTimeoutRetry time.Duration
+	// HelloTimeout is how long a consumer may take to send its ClientHello when
+	// its endpoint's policy depends on it. Until then the flow counts as a dial,
+	// so that few can wait at a time. Default 10 s.
+	HelloTimeout time.Duration
 	// KeepaliveIdle is how long either side may be silent before it is
 	// probed. Default 60 s.
 	KeepaliveIdle time.Duration
@@ -59,6 +64,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{&c.DialTimeout, DefaultDialTimeout, "dial timeout"},
 		{&c.DialTimeoutRetry, DefaultDialTimeoutRetry, "dial timeout before a retry"},
+		{&c.HelloTimeout, DefaultHelloTimeout, "time to wait for a ClientHello"},
 		{&c.KeepaliveIdle, DefaultKeepaliveIdle, "keepalive idle time"},
 		{&c.KeepaliveInterval, DefaultKeepaliveInterval, "keepalive interval"},
 		{&c.SweepInterval, DefaultSweepInterval, "sweep interval"},
@@ -106,7 +112,8 @@ type Engine struct {
 
 	lastID atomic.Uint64
 	opened, dialsFailed,
-	ingressBytes, egressBytes atomic.Uint64
+	ingressBytes, egressBytes,
+	policyAllowed, policyDenied, policyDryRun atomic.Uint64
 	endedBy [ReasonCount]atomic.Uint64
 
 	mu        sync.Mutex

@@ -15,7 +15,8 @@ import (
 type phase uint8
 
 const (
-	dialling phase = iota
+	judging phase = iota
+	dialling
 	relaying
 	ended
 )
@@ -27,10 +28,11 @@ type Flow struct {
 	engine   *Engine
 	listener *Listener
 	id       uint64
-	peer     string
+	peer     Peer
 	consumer netip.AddrPort
 	start    time.Time
 	target   atomic.Pointer[Target] // set once connected
+	judged   atomic.Pointer[judged] // nil until the policy was asked
 
 	// Bytes moved: consumer to target, and back.
 	ingressBytes, egressBytes atomic.Uint64
@@ -41,7 +43,8 @@ type Flow struct {
 	phase   phase
 	ingress direction
 	egress  direction
-	dial    *dialState // while dialling
+	dial    *dialState // until it is connected
+	unread  *unread    // while the policy waits for the consumer's first bytes
 
 	ep    tcpip.Endpoint // the consumer's side
 	wq    *waiter.Queue
@@ -121,8 +124,8 @@ func (f *Flow) run(events uint32, w *worker) (again uint32) {
 		f.end(Reason(f.ending.Load()))
 		return 0
 	}
-	if f.phase == dialling {
-		if !f.dialStep(events) {
+	if f.phase < relaying {
+		if !f.dialStep(events, w) {
 			return 0
 		}
 		// Connected: the consumer may have sent, and closed, meanwhile. So may
@@ -136,6 +139,10 @@ func (f *Flow) run(events uint32, w *worker) (again uint32) {
 		f.probe()
 	}
 	if events&evLasts != 0 {
+		if f.unread != nil {
+			f.unread.late = true
+			events |= evConsumerReadable
+		}
 		if err := f.probeTarget(); err != nil {
 			f.end(f.targetReason())
 			return 0
@@ -171,7 +178,7 @@ func (f *Flow) TargetGroup() string {
 }
 
 // Peer returns the name of the peer that owns the consumer's address.
-func (f *Flow) Peer() string { return f.peer }
+func (f *Flow) Peer() string { return f.peer.Name }
 
 // NetworkInterface returns the uid of the network interface.
 func (f *Flow) NetworkInterface() string { return f.listener.cfg.NetworkInterface }
@@ -188,19 +195,33 @@ func (f *Flow) Listener() *Listener { return f.listener }
 // Domain returns the consumer's domain.
 func (f *Flow) Domain() *Domain { return f.listener.cfg.Domain }
 
+// key identifies the flow's connection.
+func (f *Flow) key() FlowKey {
+	return FlowKey{Consumer: f.consumer, Exposure: f.Exposure(), ID: f.id}
+}
+
 // Record returns the flow's record as it stands.
 func (f *Flow) Record() Record {
+	j := f.judged.Load()
+	if j == nil {
+		j = withoutPolicy
+	}
 	return Record{
 		ID:               f.id,
 		Domain:           f.listener.cfg.Domain.name,
 		Consumer:         f.consumer,
 		Exposure:         f.Exposure(),
-		Peer:             f.peer,
+		Peer:             f.peer.Name,
 		NetworkInterface: f.NetworkInterface(),
 		EndpointName:     f.EndpointName(),
 		EndpointUID:      f.listener.cfg.EndpointUID,
 		Service:          f.listener.cfg.Service,
+		Zone:             f.listener.cfg.Zone,
 		Via:              f.Via(),
+		Statement:        j.Statement,
+		Denied:           j.Denied,
+		DryRun:           j.DryRun,
+		ServerName:       j.hello.ServerName,
 		Target:           f.Target(),
 		TargetGroup:      f.TargetGroup(),
 		IngressBytes:     f.ingressBytes.Load(),
@@ -220,7 +241,18 @@ type Record struct {
 	EndpointName     string
 	EndpointUID      string
 	Service          string
-	Via              string
+	// Zone is the network interface's.
+	Zone string
+	Via  string
+	// Statement is what in the endpoint policy decided: the Sid, or "#" and the
+	// statement's number from 1, or "implicit-deny"; empty without a policy.
+	Statement string
+	// Denied tells that the policy denies the flow, and DryRun that the policy
+	// is not enforced.
+	Denied, DryRun bool
+	// ServerName is that of the consumer's ClientHello, where the policy depends
+	// on it.
+	ServerName string
 	// Target is zero when none was connected, and TargetGroup empty.
 	Target      netip.AddrPort
 	TargetGroup string

@@ -34,6 +34,8 @@ type ListenerConfig struct {
 	// EndpointName is the resource name of the endpoint, EndpointUID its uid
 	// and Service the resource name of the endpoint service.
 	EndpointName, EndpointUID, Service string
+	// Zone is the network interface's; it is only recorded.
+	Zone string
 	// Via is the uid of the peering or association the exposure came over;
 	// empty in the endpoint's own VPC.
 	Via string
@@ -44,6 +46,11 @@ type ListenerConfig struct {
 	// Admit may refuse a flow before a target is picked. Nil admits all. It
 	// must not block.
 	Admit func(FlowKey) error
+
+	// Policy judges a flow by the endpoint policy: before a target is picked,
+	// with the consumer's first bytes if it needs them, and again when Denied is
+	// asked. Nil lets all flows be. It must not block.
+	Policy func(FlowKey, Peer, Hello) Judgement
 
 	// Domain the exposure is in. Required, as are Targets, Dialer and Guard.
 	Domain  *Domain

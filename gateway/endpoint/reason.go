@@ -46,6 +46,9 @@ const (
 	ReasonInternal
 	// ReasonRefusedNotAdmitted: Admit refused.
 	ReasonRefusedNotAdmitted
+	// ReasonRefusedPolicy: the endpoint policy denied, or depends on a server name
+	// that did not come.
+	ReasonRefusedPolicy
 	// ReasonRefusedUnknownPeer: no peer owns the consumer's address.
 	ReasonRefusedUnknownPeer
 	// ReasonRefusedNoTarget: no target could be picked.
@@ -89,6 +92,7 @@ var reasonNames = [ReasonCount]string{
 	ReasonShutdown:              "shutdown",
 	ReasonInternal:              "internal",
 	ReasonRefusedNotAdmitted:    "refused_not_admitted",
+	ReasonRefusedPolicy:         "refused_policy",
 	ReasonRefusedUnknownPeer:    "refused_unknown_peer",
 	ReasonRefusedNoTarget:       "refused_no_target",
 	ReasonRefusedTargetGuard:    "refused_target_guard",

@@ -187,6 +187,9 @@ type Stats struct {
 	Ended        [ReasonCount]uint64
 	IngressBytes uint64
 	EgressBytes  uint64
+	// PolicyAllowed, PolicyDenied and PolicyDryRun count what endpoint policies
+	// said of flows: PolicyDryRun those denied by one that is not enforced.
+	PolicyAllowed, PolicyDenied, PolicyDryRun uint64
 	// DialsFailed counts targets that refused or did not answer.
 	DialsFailed uint64
 	// Interfaces holds the counters of each network interface that has a
@@ -211,6 +214,10 @@ func (e *Engine) Stats() Stats {
 		IngressBytes: e.ingressBytes.Load(),
 		EgressBytes:  e.egressBytes.Load(),
 		DialsFailed:  e.dialsFailed.Load(),
+
+		PolicyAllowed: e.policyAllowed.Load(),
+		PolicyDenied:  e.policyDenied.Load(),
+		PolicyDryRun:  e.policyDryRun.Load(),
 	}
 	for i := range e.endedBy {
 		s.Ended[i] = e.endedBy[i].Load()

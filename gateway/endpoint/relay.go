@@ -107,6 +107,9 @@ func (f *Flow) passFIN(way shape.Direction) {
 }
 
 func (f *Flow) pumpIngress(w *worker) outcome {
+	if f.unread != nil && !f.observe(w) {
+		return sourceEmpty
+	}
 	o, n := f.pumpStack(w, shape.Ingress, f.ep, f.leg)
 	if n > 0 {
 		f.ingressBytes.Add(uint64(n))

@@ -16,6 +16,8 @@ type Peer struct {
 	Name string
 	// KeyFingerprint is that of its public key.
 	KeyFingerprint string
+	// Tunnel tells a site from an attachment.
+	Tunnel bool
 }
 
 // Target is a destination picked for a flow.

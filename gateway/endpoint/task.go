@@ -106,6 +106,7 @@ type worker struct {
 	parts   partsPayload
 	fill    fdPayload
 	discard discard
+	first   firstBytes
 }
 
 func (w *worker) work(q *runQueue) {

@@ -163,8 +163,8 @@ func (c *compiler) either(n *node, members map[string]*node, name string) (e *no
 	return nil, false
 }
 
-// implicitDeny stands in the place of a Sid when no statement decided.
-const implicitDeny = "implicit-deny"
+// ImplicitDeny stands in the place of a Sid when no statement decided.
+const ImplicitDeny = "implicit-deny"
 
 const maxSid = 128
 
@@ -177,8 +177,8 @@ func (c *compiler) sid(n *node, s *statement) {
 	switch {
 	case text == "" || len(text) > maxSid || strings.ContainsFunc(text, func(r rune) bool { return !fits(r) }):
 		c.wrong(n, "must be 1 to %d letters, digits, spaces, hyphens, underscores and dots", maxSid)
-	case text == implicitDeny:
-		c.wrong(n, "%q is what flow records say when no statement decided", implicitDeny)
+	case text == ImplicitDeny:
+		c.wrong(n, "%q is what flow records say when no statement decided", ImplicitDeny)
 	case c.sids[text]:
 		c.wrong(n, "%.80q is the Sid of another statement", text)
 	}

@@ -51,7 +51,7 @@ func (r *Request) portText() string { return strconv.Itoa(int(r.Port)) }
 // Decision is what a policy says of a connection.
 type Decision struct {
 	Allowed bool
-	// Statement is what decided: a Sid, "#" and the number of a statement without one, from 1, or "implicit-deny".
+	// Statement is what decided: a Sid, "#" and the number of a statement without one, from 1, or ImplicitDeny.
 	Statement string
 	// Reason says it in words.
 	Reason string
@@ -91,7 +91,7 @@ func (p *Policy) Decide(r Request) Decision {
 	case deny == yes:
 		return Decision{Statement: p.statements[denied].id, Reason: reasonDeny}
 	case allow == no:
-		return Decision{Statement: implicitDeny, Reason: reasonImplicit}
+		return Decision{Statement: ImplicitDeny, Reason: reasonImplicit}
 	case deny == maybe || allow == maybe:
 		return Decision{NeedsHello: true, Reason: reasonPending}
 	}
