@@ -9,9 +9,9 @@ import (
 
 const (
 	// patience is how many exchanges in a row may fail before a server is taken for dead, and pause how long it is then
-	// left alone between two more: a question need not wait for who does not answer anybody.
+	// left alone between two more: a question need not wait for who does not answer anybody. It is longer than a question takes.
 	patience = 4
-	pause    = time.Second
+	pause    = 5 * time.Second
 )
 
 // health remembers which servers do not answer.

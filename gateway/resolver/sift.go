@@ -47,6 +47,10 @@ func sift(t topic, in *dns.Msg, now time.Time) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The library reads records without data, which it would write in a way that nobody can read.
+	if new(dns.Msg).Unpack(a.wire) != nil {
+		return nil, errAnswer
+	}
 	a.aliases = aliases
 	return a, nil
 }
