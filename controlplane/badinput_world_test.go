@@ -95,7 +95,7 @@ func newWorld(t *testing.T) *world {
 // noRecords is a DNS without TXT records.
 type noRecords struct{}
 
-// LookupTXT implements api.TXTResolver.
+// LookupTXT implements proof.Resolver.
 func (noRecords) LookupTXT(_ context.Context, name string) ([]string, error) {
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }

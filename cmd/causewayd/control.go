@@ -15,6 +15,7 @@ import (
 	"causeway/controlplane"
 	"causeway/controlplane/api"
 	"causeway/controlplane/notify"
+	"causeway/controlplane/proof"
 	"causeway/controlplane/reconcile"
 	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
@@ -87,9 +88,10 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	txt := newTXTServers(c.cfg.DNS.forwarders())
 	server, err := c.newServer(ctx, api.Config{
 		Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Flows: c.gateway, Receivers: guard,
-		DNSSuffix: c.cfg.DNS.Suffix, TXT: newTXTServers(c.cfg.DNS.forwarders()),
+		DNSSuffix: c.cfg.DNS.Suffix, TXT: txt,
 	})
 	if err != nil {
 		return err
@@ -106,6 +108,7 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 		component{"reconciler", reconciler.Run},
 		component{"outbox", outbox.Run},
 		component{"notifications", deliverer.Run},
+		component{"proofs", proof.NewChecker(proof.Config{Store: s, Resolver: txt, Logger: c.log}).Run},
 		component{"api", server.Run},
 	)
 }

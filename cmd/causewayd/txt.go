@@ -7,17 +7,17 @@ import (
 	"net/netip"
 	"time"
 
-	"causeway/controlplane/api"
+	"causeway/controlplane/proof"
 )
 
 // txtTimeout is how long one name server has for an answer before the next is asked.
 const txtTimeout = 1500 * time.Millisecond
 
 // txtServers asks name servers for TXT records, one after the other until one answers. It implements
-// [api.TXTResolver].
+// [proof.Resolver].
 type txtServers []*net.Resolver
 
-var _ api.TXTResolver = txtServers{}
+var _ proof.Resolver = txtServers{}
 
 // newTXTServers asks the given name servers, or those of the host where there are none.
 func newTXTServers(servers []netip.AddrPort) txtServers {
@@ -33,7 +33,7 @@ func newTXTServers(servers []netip.AddrPort) txtServers {
 	return list
 }
 
-// LookupTXT implements api.TXTResolver. That a name does not exist is an answer.
+// LookupTXT implements proof.Resolver. That a name does not exist is an answer.
 func (t txtServers) LookupTXT(ctx context.Context, name string) (values []string, err error) {
 	for _, server := range t {
 		values, err = lookupTXT(ctx, server, name)

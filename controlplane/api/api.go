@@ -26,6 +26,7 @@ import (
 
 	"causeway/controlplane/dnsname"
 	"causeway/controlplane/notify"
+	"causeway/controlplane/proof"
 	"causeway/controlplane/secret"
 	"causeway/controlplane/store"
 	pb "causeway/proto/causeway/v1"
@@ -63,7 +64,7 @@ type Config struct {
 	// DNSSuffix ends the names of endpoints; empty is [dnsname.DefaultSuffix].
 	DNSSuffix string
 	// TXT looks for the records that prove the ownership of private DNS names; nil is the host's resolver.
-	TXT TXTResolver
+	TXT proof.Resolver
 	// Receivers says which addresses the receivers of notifications may have; nil is public ones only.
 	Receivers *notify.Guard
 	// Now replaces time.Now if it is not nil.
@@ -91,7 +92,7 @@ type kernel struct {
 	validator protovalidate.Validator
 	turns     *turns
 	dnsSuffix string
-	txt       TXTResolver
+	txt       proof.Resolver
 }
 
 // New makes the services.

@@ -25,7 +25,7 @@ type txtRecords struct {
 	before func()
 }
 
-// LookupTXT implements TXTResolver.
+// LookupTXT implements proof.Resolver.
 func (r *txtRecords) LookupTXT(_ context.Context, name string) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

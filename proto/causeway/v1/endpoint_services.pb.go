@@ -492,7 +492,7 @@ type PrivateDnsNameVerification struct {
 	RecordName string `protobuf:"bytes,3,opt,name=record_name,json=recordName,proto3" json:"record_name,omitempty"`
 	// Value of the TXT record, to the letter.
 	RecordValue string `protobuf:"bytes,4,opt,name=record_value,json=recordValue,proto3" json:"record_value,omitempty"`
-	// When the record was last looked for; not set before the first time.
+	// When the record was last looked for by VerifyPrivateDnsName, or found gone by the hourly check; not set before.
 	LastAttemptTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_attempt_time,json=lastAttemptTime,proto3" json:"last_attempt_time,omitempty"`
 	// What was found instead of the record, in words; empty when it was found.
 	StateMessage  string `protobuf:"bytes,6,opt,name=state_message,json=stateMessage,proto3" json:"state_message,omitempty"`
