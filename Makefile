@@ -28,8 +28,8 @@ race: ## the tests under the race detector
 e2e: ## stories through real tunnels in network namespaces (root)
 	$(GO) test -count=1 -v ./e2e/...
 
-soak: ## 1,000 kill cycles of the control plane and the long stories (root, an hour)
-	SOAK=1 $(GO) test -count=1 -timeout 3h -run 'Soak|Kill' ./e2e/... ./controlplane/... ./gateway/filter ./gateway/policy
+soak: ## 1,000 kill cycles of the control plane, 10^8 packets between VPCs and the long stories (root, two hours)
+	SOAK=1 $(GO) test -count=1 -timeout 3h -run 'Soak|Kill|Storm' ./e2e/... ./controlplane/... ./gateway ./gateway/filter ./gateway/policy
 
 lint: ## gofmt, vet and the linters of .golangci.yml
 	$(LINT) run ./...
