@@ -4,6 +4,7 @@ package clienthello
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // MaxSize is how many bytes of a connection are looked at. ClientHellos have some hundred bytes, and about 1,800 with
@@ -85,7 +86,7 @@ func handshake(b []byte) (message []byte, state State, need int) {
 		}
 		payload := rest[recordHeader:min(len(rest), recordHeader+size)]
 		if at == 0 {
-			message = payload[:len(payload):len(payload)] // to be copied when more follows
+			message = slices.Clip(payload) // to be copied when more follows
 		} else {
 			message = append(message, payload...)
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -81,12 +82,12 @@ func (s segment) prefix(text string) (int, bool) {
 // suffix gives where the end of text that the segment matches begins.
 func (s segment) suffix(text string) (int, bool) {
 	at := len(text)
-	for i := len(s) - 1; i >= 0; i-- {
-		if !strings.HasSuffix(text[:at], s[i].text) {
+	for _, r := range slices.Backward(s) {
+		if !strings.HasSuffix(text[:at], r.text) {
 			return 0, false
 		}
-		at -= len(s[i].text)
-		for range s[i].any {
+		at -= len(r.text)
+		for range r.any {
 			_, size := utf8.DecodeLastRuneInString(text[:at])
 			if size == 0 {
 				return 0, false
