@@ -196,6 +196,14 @@ func (w *world) connect(host *lab.Host, key wgtypes.Key, address string, gateway
 // publish makes a service of the VPC with a listener on port, whose targets listen on targetPort.
 func (w *world) publish(vpc, id string, port, targetPort int, targets ...string) {
 	w.t.Helper()
+	w.balance(vpc, id, port, targetPort, targets...)
+	w.call("EndpointServices/CreateEndpointService", `{"endpoint_service_id":%q,"endpoint_service":{"load_balancers":["loadBalancers/%s"]}}`, id, id)
+	await(w, "LoadBalancers/GetTargetGroup", "targetGroups/"+id, func(g *causewayv1.TargetGroup) bool { return g.GetState() == causewayv1.TargetGroup_AVAILABLE })
+}
+
+// balance makes a load balancer of the VPC with a listener on port, whose targets listen on targetPort.
+func (w *world) balance(vpc, id string, port, targetPort int, targets ...string) {
+	w.t.Helper()
 	list := make([]string, len(targets))
 	for i, target := range targets {
 		list[i] = fmt.Sprintf(`{"ip_address":%q}`, target)
@@ -204,8 +212,6 @@ func (w *world) publish(vpc, id string, port, targetPort int, targets ...string)
 	w.call("LoadBalancers/RegisterTargets", `{"name":"targetGroups/%s","targets":[%s]}`, id, strings.Join(list, ","))
 	w.call("LoadBalancers/CreateLoadBalancer", `{"load_balancer_id":%q,"load_balancer":{"subnets":["%s/subnets/a","%s/subnets/b"]}}`, id, vpc, vpc)
 	w.call("LoadBalancers/CreateListener", `{"parent":"loadBalancers/%s","listener":{"port":%d,"protocol":"TCP","target_group":"targetGroups/%s"}}`, id, port, id)
-	w.call("EndpointServices/CreateEndpointService", `{"endpoint_service_id":%q,"endpoint_service":{"load_balancers":["loadBalancers/%s"]}}`, id, id)
-	await(w, "LoadBalancers/GetTargetGroup", "targetGroups/"+id, func(g *causewayv1.TargetGroup) bool { return g.GetState() == causewayv1.TargetGroup_AVAILABLE })
 }
 
 // endpoint makes an endpoint for a service in subnet a of the VPC and returns its address. fields,

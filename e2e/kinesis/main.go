@@ -22,6 +22,7 @@ import (
 
 func main() {
 	stream := flag.String("stream", "orders", "name of the stream, made where it does not exist")
+	byARN := flag.Bool("arn", false, "name the stream by its ARN too: the SDK then asks the hosts of the stream's account")
 	timeout := flag.Duration("timeout", time.Minute, "how long all of it may take")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: kinesis [flags] record...\nPuts records into a stream and prints all records of it.")
@@ -30,20 +31,25 @@ func main() {
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
-	if err := run(ctx, os.Stdout, *stream, flag.Args()); err != nil {
+	if err := run(ctx, os.Stdout, *stream, *byARN, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "kinesis:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, name string, records []string) error {
+func run(ctx context.Context, out io.Writer, name string, byARN bool, records []string) error {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return fmt.Errorf("configure the AWS SDK: %w", err)
 	}
-	s := stream{kinesis.NewFromConfig(cfg), name}
+	s := stream{Client: kinesis.NewFromConfig(cfg), name: name}
 	if err := s.open(ctx); err != nil {
 		return fmt.Errorf("open stream %q: %w", name, err)
+	}
+	if byARN {
+		if err := s.findARN(ctx); err != nil {
+			return fmt.Errorf("describe stream %q: %w", name, err)
+		}
 	}
 	if err := s.put(ctx, records); err != nil {
 		return fmt.Errorf("put records into stream %q: %w", name, err)
@@ -58,10 +64,11 @@ func run(ctx context.Context, out io.Writer, name string, records []string) erro
 type stream struct {
 	*kinesis.Client
 	name string
+	arn  *string // nil to leave it out
 }
 
 // open makes the stream unless it exists, and waits until it can be used.
-func (s stream) open(ctx context.Context) error {
+func (s *stream) open(ctx context.Context) error {
 	_, err := s.CreateStream(ctx, &kinesis.CreateStreamInput{StreamName: &s.name, ShardCount: aws.Int32(2)})
 	if _, exists := errors.AsType[*types.ResourceInUseException](err); err != nil && !exists {
 		return err
@@ -70,8 +77,18 @@ func (s stream) open(ctx context.Context) error {
 	return waiter.Wait(ctx, &kinesis.DescribeStreamInput{StreamName: &s.name}, time.Minute)
 }
 
+// findARN asks for the stream's ARN, for the requests that follow.
+func (s *stream) findARN(ctx context.Context) error {
+	answer, err := s.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &s.name})
+	if err != nil {
+		return err
+	}
+	s.arn = answer.StreamDescriptionSummary.StreamARN
+	return nil
+}
+
 // put adds records, each with itself as its partition key.
-func (s stream) put(ctx context.Context, records []string) error {
+func (s *stream) put(ctx context.Context, records []string) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -79,7 +96,7 @@ func (s stream) put(ctx context.Context, records []string) error {
 	for n, record := range records {
 		entries[n] = types.PutRecordsRequestEntry{Data: []byte(record), PartitionKey: &records[n]}
 	}
-	answer, err := s.PutRecords(ctx, &kinesis.PutRecordsInput{StreamName: &s.name, Records: entries})
+	answer, err := s.PutRecords(ctx, &kinesis.PutRecordsInput{StreamName: &s.name, StreamARN: s.arn, Records: entries})
 	if err != nil {
 		return err
 	}
@@ -90,9 +107,9 @@ func (s stream) put(ctx context.Context, records []string) error {
 }
 
 // read prints the records of all shards, a line each.
-func (s stream) read(ctx context.Context, out io.Writer) error {
+func (s *stream) read(ctx context.Context, out io.Writer) error {
 	// The first page is asked for by the stream's name, further ones by their token alone.
-	page := &kinesis.ListShardsInput{StreamName: &s.name}
+	page := &kinesis.ListShardsInput{StreamName: &s.name, StreamARN: s.arn}
 	for {
 		answer, err := s.ListShards(ctx, page)
 		if err != nil {
@@ -111,15 +128,15 @@ func (s stream) read(ctx context.Context, out io.Writer) error {
 }
 
 // readShard prints the records of a shard from its oldest to the newest of now.
-func (s stream) readShard(ctx context.Context, out io.Writer, shard *string) error {
+func (s *stream) readShard(ctx context.Context, out io.Writer, shard *string) error {
 	start, err := s.GetShardIterator(ctx, &kinesis.GetShardIteratorInput{
-		StreamName: &s.name, ShardId: shard, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
+		StreamName: &s.name, StreamARN: s.arn, ShardId: shard, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
 	})
 	if err != nil {
 		return err
 	}
 	for next := start.ShardIterator; next != nil; {
-		batch, err := s.GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: next})
+		batch, err := s.GetRecords(ctx, &kinesis.GetRecordsInput{StreamARN: s.arn, ShardIterator: next})
 		if err != nil {
 			return err
 		}
