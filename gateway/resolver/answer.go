@@ -111,7 +111,7 @@ func (q *question) refusal(code int) []byte {
 		b[5] = 1
 		b = append(b, q.spelt...)
 		b = binary.BigEndian.AppendUint16(b, q.topic.kind)
-		b = binary.BigEndian.AppendUint16(b, dns.ClassINET)
+		b = binary.BigEndian.AppendUint16(b, q.class)
 	}
 	return q.finish(b, code, false)
 }

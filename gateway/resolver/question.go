@@ -23,6 +23,7 @@ const (
 // question is a well-formed request.
 type question struct {
 	id    uint16
+	class uint16
 	topic topic
 	// spelt is the name on the wire as the client wrote it: with its length bytes and its case.
 	spelt []byte
@@ -68,10 +69,11 @@ func read(b []byte) (q question, code int, ok bool) {
 	}
 	q.spelt = b[headerLen:end]
 	q.topic.name, q.topic.kind = dns.CanonicalName(name), binary.BigEndian.Uint16(b[end:])
+	q.class = binary.BigEndian.Uint16(b[end+2:])
 	if code := q.additional(b, end+4, int(count(10))); code != dns.RcodeSuccess {
 		return q, code, true
 	}
-	return q, q.serviced(binary.BigEndian.Uint16(b[end+2:])), true
+	return q, q.serviced(), true
 }
 
 // nameEnd is where the name that begins at an offset ends, or -1. There is nothing before a question that it could point to.
@@ -124,9 +126,9 @@ func (q *question) additional(b []byte, at, records int) (code int) {
 
 // serviced tells of the classes and types that are not served at all: CHAOS and others, and types that are no data, such as
 // transfers of zones (RFC 6895 section 3.1).
-func (q *question) serviced(class uint16) (code int) {
+func (q *question) serviced() (code int) {
 	switch kind := q.topic.kind; {
-	case class != dns.ClassINET:
+	case q.class != dns.ClassINET:
 		return dns.RcodeRefused
 	case kind == dns.TypeNone || kind == dns.TypeOPT:
 		return dns.RcodeFormatError

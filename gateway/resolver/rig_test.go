@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/time/rate"
 )
 
 var (
@@ -116,6 +117,14 @@ func newRig(t testing.TB, table Table) *rig {
 	}
 	g.Publish(table)
 	return g
+}
+
+// unlimited lets app ask as much as it can.
+func (g *rig) unlimited() {
+	g.limits.all.SetLimit(rate.Inf)
+	g.limits.mu.Lock()
+	defer g.limits.mu.Unlock()
+	g.limits.client(app, time.Now()).rate.SetLimit(rate.Inf)
 }
 
 // ask sends a request and waits for its answer; nil is none.
