@@ -339,3 +339,29 @@ func TestNamesOutliveARestart(t *testing.T) {
 	}
 	eventually(t, "withdrawn", func() bool { serving, _ := g.nameServing(t, 1); return !serving })
 }
+
+// TestNetworkACLsAndTheResolver has a network ACL shut a subnet: its inbound address answers nobody, the resolver inside the
+// VPC goes on.
+func TestNetworkACLsAndTheResolver(t *testing.T) {
+	g := run(t, config(t, t.TempDir()))
+	var w world
+	app, _ := w.pair(t, 1)
+	w.Subnets = []spec.Subnet{{Name: "apps"}, {Name: "dns", NetworkACL: "shut"}}
+	w.NetworkACLs = []spec.NetworkACL{{Name: "shut"}}
+	w.domain(consumer(1)).TunnelEndpoints[0].Peers[0].Subnet = "apps"
+	w.addResolver(1).Inbound[0].Subnet = "dns"
+	g.apply(t, &w.Gateway)
+	app.connect(t, g, uid("tepc", 1))
+	app.asks()
+	app.mustResolve(t, resolverAt, regional(1), "udp", "10.0.1.10")
+	if m, err := app.lookup(t, inboundAt, regional(1), "udp", 300*time.Millisecond); err == nil {
+		t.Errorf("the network ACL lets %v out", m)
+	}
+	w.NetworkACLs[0] = spec.NetworkACL{Name: "shut", Ingress: anything(), Egress: anything()}
+	g.apply(t, &w.Gateway)
+	app.mustResolve(t, inboundAt, regional(1), "udp", "10.0.1.10")
+}
+
+func anything() []spec.ACLRule {
+	return []spec.ACLRule{{Number: 100, Allow: true, Prefix: prefix("0.0.0.0/0"), Traffic: spec.Traffic{Protocol: spec.AllProtocols}}}
+}
