@@ -82,7 +82,7 @@ const optLen = 11
 // finish sets the header's fields that depend on the client, and adds EDNS (RFC 6891 section 6.1.2).
 func (q *question) finish(b []byte, code int, cut bool) []byte {
 	binary.BigEndian.PutUint16(b, q.id)
-	b[2] = b[2]&0x04 | 0x80 // a response, authoritative or not
+	b[2] = b[2]&0x04 | 0x80 | q.opcode<<3 // a response, authoritative or not
 	b[3] = 0x80 | byte(code&15)
 	if cut {
 		b[2] |= 0x02

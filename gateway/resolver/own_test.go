@@ -174,6 +174,8 @@ func TestRequestsThatAreNotServed(t *testing.T) {
 			case got == nil && tt.code == -1:
 			case got == nil || got.Rcode != tt.code:
 				t.Errorf("got %v, want %s", got, dns.RcodeToString[tt.code])
+			case got.Opcode != tt.m.Opcode:
+				t.Errorf("answered with opcode %d, want %d", got.Opcode, tt.m.Opcode)
 			case len(got.Question) > 0 && got.Question[0] != tt.m.Question[0]:
 				t.Errorf("question is repeated as %v", got.Question)
 			case (got.IsEdns0() != nil) != (tt.m.IsEdns0() != nil) && !strings.Contains(tt.name, "twice"):

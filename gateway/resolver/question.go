@@ -22,9 +22,10 @@ const (
 
 // question is a well-formed request.
 type question struct {
-	id    uint16
-	class uint16
-	topic topic
+	id     uint16
+	opcode byte
+	class  uint16
+	topic  topic
 	// spelt is the name on the wire as the client wrote it: with its length bytes and its case.
 	spelt []byte
 	// recursive is set if the client wants other servers to be asked.
@@ -52,7 +53,7 @@ func read(b []byte) (q question, code int, ok bool) {
 	}
 	q.id, q.limit = binary.BigEndian.Uint16(b), classicDatagram
 	q.recursive, q.topic.unchecked = b[2]&1 != 0, b[3]&0x10 != 0
-	if b[2]>>3&15 != dns.OpcodeQuery {
+	if q.opcode = b[2] >> 3 & 15; q.opcode != dns.OpcodeQuery {
 		return q, dns.RcodeNotImplemented, true
 	}
 	count := func(at int) uint16 { return binary.BigEndian.Uint16(b[at:]) }
