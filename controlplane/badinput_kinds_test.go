@@ -69,8 +69,9 @@ func ints(f protoreflect.FieldDescriptor) []value {
 	var all []value
 	for _, n := range badInts {
 		kind := maybe
-		if n < 0 && !strings.HasSuffix(string(f.Name()), "_bytes") {
-			kind = invalid // nothing that users give is negative
+		each := n == -1 && strings.HasPrefix(string(f.Name()), "icmp_")
+		if n < 0 && !each && !strings.HasSuffix(string(f.Name()), "_bytes") {
+			kind = invalid // nothing else that users give is negative
 		}
 		switch {
 		case f.Kind() == protoreflect.Int64Kind:
@@ -288,7 +289,12 @@ func (w *world) strangers(m *method, f protoreflect.FieldDescriptor, good string
 		}
 	}
 	for _, noun := range slices.Sorted(maps.Keys(w.gone)) {
-		add("deleted "+string(noun), invisible, w.gone[noun][0], w.gone[noun][1])
+		name, uid := w.gone[noun][0], w.gone[noun][1]
+		if noun == m.noun && m.name == "CreateSecurityGroup" {
+			add("itself", maybe, name, "") // the name is that of the one to be made
+			name = uid
+		}
+		add("deleted "+string(noun), invisible, name, uid)
 	}
 	return all
 }
