@@ -141,7 +141,7 @@ func (g *Gateway) explainPolicy(q spec.Question, e *spec.Endpoint, n *spec.Netwo
 		return check
 	}
 	d := r.decide(&connection{
-		vpc: from.Name, vpcUID: from.UID, consumer: q.Source, peer: p.Name, tunnel: p.Tunnel, zone: n.Zone, port: q.Port,
+		vpc: from.Name, vpcUID: from.UID, consumer: q.Source.Addr(), peer: p.Name, tunnel: p.Tunnel, zone: n.Zone, port: q.Destination.Port(),
 		hello: endpoint.Hello{Read: true, TLS: q.ServerName != "", ServerName: q.ServerName},
 	})
 	check.Verdict, check.Detail = spec.Pass, fmt.Sprintf("%s: %s", d.Statement, d.Reason)

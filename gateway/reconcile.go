@@ -54,7 +54,7 @@ func (g *Gateway) reconcile(s *spec.Gateway) {
 		g.setPeers(g.served.domains[d.Name], d.TunnelEndpoints)
 	}
 	g.removeLeftovers(index)
-	g.publishView(s, problems)
+	g.publishView(s, index, problems)
 }
 
 // openDomain creates the domain's stack if it is missing.

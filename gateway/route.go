@@ -79,7 +79,12 @@ func (r *route) start(to netip.AddrPort) (endpoint.Leg, error) {
 	if err := r.reachable(to); err != nil {
 		return endpoint.Leg{}, err
 	}
-	return endpoint.StackDialer{Stack: r.provider.Stack(), Sources: r.sources, Ports: r.ports}.Start(to)
+	return r.dialer().Start(to)
+}
+
+// dialer is how targets inside the provider's domain are connected to.
+func (r *route) dialer() endpoint.StackDialer {
+	return endpoint.StackDialer{Stack: r.provider.Stack(), Sources: r.sources, Ports: r.ports}
 }
 
 // reachable tells at once what a connection through the provider's domain would find out by waiting.
@@ -138,12 +143,17 @@ func (s *service) available() bool {
 // Pick implements endpoint.Targets. The flow's number is its nonce: the engine never gives it twice.
 func (s *service) Pick(f endpoint.FlowKey, tried []netip.AddrPort) (endpoint.Target, error) {
 	r := s.route.Load()
-	flow := balance.Flow{Zone: r.zone, Protocol: 6, Source: f.Consumer, Destination: f.Exposure, Nonce: uint32(f.ID)}
-	target, ok := r.group.Pick(flow, tried)
+	target, ok := r.pick(f, tried)
 	if !ok {
 		return endpoint.Target{}, errNoTarget
 	}
 	return endpoint.Target{Addr: target, Group: r.group.Name()}, nil
+}
+
+// pick chooses a target that was not tried.
+func (r *route) pick(f endpoint.FlowKey, tried []netip.AddrPort) (netip.AddrPort, bool) {
+	flow := balance.Flow{Zone: r.zone, Protocol: protocolTCP, Source: f.Consumer, Destination: f.Exposure, Nonce: uint32(f.ID)}
+	return r.group.Pick(flow, tried)
 }
 
 // Report implements endpoint.Targets. What the gateway itself lacks is not the target's fault.

@@ -28,6 +28,7 @@ type view struct {
 	interfaces []interfaceView
 	resolvers  []resolverView
 	policies   map[string]*compiledPolicy // by endpoint name
+	paths      paths
 	// retry is set if a part of the spec could not be served and trying again may help.
 	retry bool
 }
@@ -55,8 +56,8 @@ type interfaceView struct {
 }
 
 // publishView lets others see what is served now.
-func (g *Gateway) publishView(s *spec.Gateway, p *problems) {
-	v := &view{spec: s, retry: p.retry, policies: map[string]*compiledPolicy{}}
+func (g *Gateway) publishView(s *spec.Gateway, x *index, p *problems) {
+	v := &view{spec: s, paths: g.paths(x, p), retry: p.retry, policies: map[string]*compiledPolicy{}}
 	for name, e := range g.served.policies {
 		v.policies[name] = e.current.Load()
 	}

@@ -39,7 +39,7 @@ func (g *Gateway) closeTunnels(v *vpc, want []spec.TunnelEndpoint) {
 		ports[t.UID] = t.Port
 	}
 	for uid, t := range v.tunnels {
-		if t.device != nil && t.ended.Load() == nil && ports[uid] == t.port {
+		if t.link != nil && t.ended.Load() == nil && ports[uid] == t.port {
 			continue
 		}
 		g.closeTunnel(t)
@@ -131,7 +131,7 @@ func (v *vpc) peers(want []spec.TunnelEndpoint, subnets map[string]*domain.Subne
 	var list []domain.Peer
 	for _, w := range want {
 		t := v.tunnels[w.UID]
-		if t.device == nil {
+		if t.link == nil {
 			continue
 		}
 		for _, p := range w.Peers {

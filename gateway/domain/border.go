@@ -24,13 +24,17 @@ func (b border) Inbound(p link.Packet) link.Verdict {
 
 // Outbound implements link.Filter.
 func (b border) Outbound(p link.Packet) link.Verdict {
-	t := b.d.table.Load()
+	return b.d.table.Load().outbound(&p).verdict(p)
+}
+
+// outbound is the way of a packet that the stack sends.
+func (t *compiled) outbound(p *link.Packet) crossing {
 	from := t.place(p.Source.Addr())
 	c := crossing{from: from.subnet, exempt: from.exempt}
 	if peer := t.peer(p.Port, p.Destination.Addr()); peer != nil {
 		c.to = peer.Subnet
 	}
-	return c.verdict(p)
+	return c
 }
 
 // crossing is the way of a packet over the borders of two subnets, either of which may be missing.

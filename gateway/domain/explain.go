@@ -68,6 +68,36 @@ func (d *Domain) Explain(consumer, destination netip.AddrPort) []spec.Check {
 	return list
 }
 
+// ExplainTarget tells what a TCP connection from an address of a load balancer node to a target behind one of the domain's
+// peers would meet at the network ACLs, there and back ("target_network_acl_out", "target_network_acl_in",
+// "target_network_acl_out_return", "target_network_acl_in_return"), up to the one that denies. Connections to targets come
+// from ports 1024 to 65535, of which one has to pass.
+func (d *Domain) ExplainTarget(node netip.Addr, target netip.AddrPort) []spec.Check {
+	a := attempt{domain: d, packet: link.Packet{
+		Protocol: link.ProtocolTCP, Source: netip.AddrPortFrom(node, 0), Destination: target, Port: d.link.ActivePort(target.Addr()),
+	}}
+	there := d.table.Load().outbound(&a.packet)
+	back := there.back()
+	var list []spec.Check
+	for _, check := range []func() spec.Check{
+		func() spec.Check { return a.explainWay("target_network_acl_out", there.from, there.egress(), there) },
+		func() spec.Check { return a.explainWay("target_network_acl_in", there.to, there.ingress(), there) },
+		func() spec.Check { return a.explainReturn("target_network_acl_out_return", back.from, back.egress(), back) },
+		func() spec.Check { return a.explainReturn("target_network_acl_in_return", back.to, back.ingress(), back) },
+	} {
+		list = append(list, check())
+		if list[len(list)-1].Verdict == spec.Deny {
+			break
+		}
+	}
+	return list
+}
+
+// explainWay judges the packet by the rules at one border.
+func (a *attempt) explainWay(name string, s *Subnet, rules *filter.Rules, c crossing) spec.Check {
+	return explained(name, a.byRules(rules), a.explainRules(s, rules, c))
+}
+
 func explained(name string, v link.Verdict, f finding) spec.Check {
 	c := spec.Check{Name: name, Verdict: spec.Pass, Detail: f.detail, Object: f.object}
 	switch {

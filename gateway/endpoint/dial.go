@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -185,6 +186,13 @@ const dialNIC tcpip.NICID = 1
 // portTries is how many local ports are tried at random before all are, in
 // order.
 const portTries = 32
+
+// Exhausted reports whether Start would find no local port left.
+func (d StackDialer) Exhausted(to netip.AddrPort) bool {
+	first, last := d.Stack.PortRange()
+	limit := int(last-first) + 1
+	return !slices.ContainsFunc(d.Sources, func(source netip.Addr) bool { return d.Ports.Used(source, to) < limit })
+}
 
 // Start implements Dialer. The error wraps ErrPortsExhausted when no local port
 // is left.

@@ -68,6 +68,24 @@ func (d *Domain) Usage() DomainUsage {
 func (d *Domain) enter(client netip.Addr) Reason {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if why := d.refuses(client); why != ReasonNone {
+		return why
+	}
+	d.flows++
+	d.dials++
+	d.clients[client]++
+	return ReasonNone
+}
+
+// Refuses tells why a flow of a client would be refused now, or ReasonNone.
+func (d *Domain) Refuses(client netip.Addr) Reason {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.refuses(client)
+}
+
+// refuses is called with mu held.
+func (d *Domain) refuses(client netip.Addr) Reason {
 	switch {
 	case d.limits.Flows > 0 && d.flows >= d.limits.Flows:
 		return ReasonRefusedDomainFlows
@@ -76,9 +94,6 @@ func (d *Domain) enter(client netip.Addr) Reason {
 	case d.limits.DialsPerClient >= 0 && d.clients[client] >= d.limits.DialsPerClient:
 		return ReasonRefusedClientDials
 	}
-	d.flows++
-	d.dials++
-	d.clients[client]++
 	return ReasonNone
 }
 

@@ -50,11 +50,15 @@ func (r *FlowRecord) Accepted() bool { return r.Target.IsValid() }
 
 // Question asks what would become of a connection.
 type Question struct {
-	// Domain is the consumer's VPC. Source is the consumer's address.
-	Domain      string
-	Source      netip.Addr
-	Destination netip.Addr
-	Port        uint16
+	// Domain is the consumer's VPC.
+	Domain string
+	// Source is the consumer's address. Its port only matters for the way back through network ACLs; 0 stands for
+	// any that clients choose by themselves.
+	Source netip.AddrPort
+	// Destination is the address and the port that it connects to. Without an address, Name is resolved first.
+	Destination netip.AddrPort
+	// Name is a domain name, as the domain's resolver is asked for it.
+	Name string
 	// ServerName is that of the TLS ClientHello, empty for none.
 	ServerName string
 }
@@ -67,7 +71,7 @@ const (
 	Pass Verdict = "pass"
 	// Deny ends the connection; later checks are not made.
 	Deny Verdict = "deny"
-	// Skip is a check that does not apply.
+	// Skip is a check that does not apply, or tells something that decides nothing.
 	Skip Verdict = "skip"
 )
 
@@ -87,5 +91,7 @@ type Check struct {
 // Explanation is every check of a connection up to the one that denies.
 type Explanation struct {
 	Allowed bool
-	Checks  []Check
+	// Destination is where the connection would go; invalid if a name has no address.
+	Destination netip.AddrPort
+	Checks      []Check
 }

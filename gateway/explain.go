@@ -1,0 +1,254 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"time"
+
+	"causeway/gateway/domain"
+	"causeway/gateway/endpoint"
+	"causeway/gateway/shape"
+	"causeway/gateway/spec"
+)
+
+// paths is what explanations find the parts of a connection's way in. It is immutable.
+type paths struct {
+	index    *index
+	domains  map[string]domainPath
+	services map[serviceKey]*service
+	// interfaces are those of the zone budgets, by uid.
+	interfaces map[string]interfaceView
+}
+
+type domainPath struct {
+	domain *domain.Domain
+	flows  *endpoint.Domain
+}
+
+// paths of what is served now. Called with applying held.
+func (g *Gateway) paths(x *index, p *problems) paths {
+	list := paths{index: x, domains: map[string]domainPath{}, services: maps.Clone(g.served.services), interfaces: map[string]interfaceView{}}
+	for name, v := range g.served.domains {
+		list.domains[name] = domainPath{v.domain, v.flows}
+	}
+	for uid, n := range g.served.interfaces {
+		list.interfaces[uid] = interfaceView{n, p.interfaces[uid]}
+	}
+	return list
+}
+
+// Explain tells what a connection would meet at this moment: every check in the order in which live packets meet them, up
+// to the one that denies. The checks are asked by the same functions that decide live packets; nothing is changed, counted or
+// sent by asking. Names of checks are those of [domain.Domain.Explain], and then
+//
+//   - "handshake": when the peer's WireGuard was last heard; it decides nothing,
+//   - "endpoint_state": whether the endpoint is in use,
+//   - "flow_limit": how many connections are being made,
+//   - "endpoint_policy",
+//   - "target": whether a target is left that was not tried in vain,
+//   - "target_guard": whether its address may be dialled,
+//   - "target_path": what is known of the way there before it is dialled,
+//   - those of [domain.Domain.ExplainTarget], where the target is inside the provider's domain,
+//   - "zone_budget": its limit and use; it decides nothing.
+//
+// Which of several targets a connection is sent to depends on its number too; the explanation is of one that it may get. It is
+// safe for concurrent use.
+func (g *Gateway) Explain(q spec.Question) spec.Explanation {
+	v := g.view.Load()
+	e := explainer{gateway: g, view: v, question: q}
+	e.explain()
+	answer := spec.Explanation{Allowed: true, Destination: e.question.Destination, Checks: e.checks}
+	for _, c := range e.checks {
+		answer.Allowed = answer.Allowed && c.Verdict != spec.Deny
+	}
+	return answer
+}
+
+// explainer gathers the checks of one question.
+type explainer struct {
+	gateway  *Gateway
+	view     *view
+	question spec.Question
+	checks   []spec.Check
+}
+
+// add notes a check and reports whether the next one is made.
+func (e *explainer) add(c spec.Check) bool {
+	e.checks = append(e.checks, c)
+	return c.Verdict != spec.Deny
+}
+
+func (e *explainer) explain() {
+	path, served := e.view.paths.domains[e.question.Domain]
+	if !served {
+		e.add(spec.Check{Name: "domain", Verdict: spec.Deny, Reason: "not_served", Detail: "the gateway does not serve the VPC"})
+		return
+	}
+	n := e.exposed()
+	for _, c := range path.domain.Explain(e.question.Source, e.question.Destination) {
+		if !e.admitted(c, n) {
+			return
+		}
+	}
+	if n == nil {
+		return // the resolver
+	}
+	e.connection(path, n)
+}
+
+// exposed is the network interface at the destination, or nil.
+func (e *explainer) exposed() *indexedInterface {
+	x := e.view.paths.index
+	d := x.domains[e.question.Domain]
+	if d == nil {
+		return nil
+	}
+	for _, exposure := range d.Exposures {
+		if n := x.interfaces[exposure.Interface]; n.spec.Address == e.question.Destination.Addr() {
+			return n
+		}
+	}
+	return nil
+}
+
+// admitted adds a check of admission, with what only the gateway knows about it.
+func (e *explainer) admitted(c spec.Check, n *indexedInterface) bool {
+	switch {
+	case c.Name == "exposure" && c.Verdict == spec.Deny && n != nil:
+		c.Detail, c.Object = "the network interface is not served", n.endpoint.Name
+		if problem := e.view.paths.interfaces[n.spec.UID].problem; problem != "" {
+			c.Detail += ": " + problem
+		}
+	case c.Name == "listener" && n.endpoint.Revocation != nil && c.Verdict == spec.Deny:
+		c.Name, c.Detail = "endpoint_state", "the provider has withdrawn its acceptance"
+	case c.Name == "listener":
+		e.add(spec.Check{Name: "endpoint_state", Verdict: spec.Pass, Detail: "the endpoint is in use", Object: n.endpoint.Name})
+	}
+	more := e.add(c)
+	if c.Name == "peer" && more {
+		e.add(e.handshake(c.Object))
+	}
+	return more
+}
+
+// handshake tells when a peer was last heard.
+func (e *explainer) handshake(peer string) spec.Check {
+	c := spec.Check{Name: "handshake", Verdict: spec.Skip, Object: peer, Reason: "stale_handshake", Detail: "no WireGuard handshake yet"}
+	last := e.lastHandshake(peer)
+	switch age := time.Since(last).Round(time.Second); {
+	case last.IsZero():
+	case age < connectedWithin:
+		c.Verdict, c.Reason, c.Detail = spec.Pass, "", fmt.Sprintf("last WireGuard handshake %v ago", age)
+	default:
+		c.Detail = fmt.Sprintf("last WireGuard handshake %v ago: the peer may be gone", age)
+	}
+	return c
+}
+
+func (e *explainer) lastHandshake(peer string) (last time.Time) {
+	for _, t := range e.view.tunnels {
+		if t.domain != e.question.Domain {
+			continue
+		}
+		for _, p := range e.gateway.tunnelStatus(t).Peers {
+			if p.Name == peer && p.LastHandshake.After(last) {
+				last = p.LastHandshake
+			}
+		}
+	}
+	return last
+}
+
+// connection goes on where a connection is accepted.
+func (e *explainer) connection(path domainPath, n *indexedInterface) {
+	service := e.view.paths.services[serviceKey{n.spec.UID, e.question.Destination.Port()}]
+	if service == nil {
+		return // it was replaced a moment ago, with the table that admitted
+	}
+	if !e.add(e.flowLimit(path)) {
+		return
+	}
+	if !e.targets(service.route.Load()) {
+		return
+	}
+	e.add(e.zoneBudget(n))
+}
+
+func (e *explainer) flowLimit(path domainPath) spec.Check {
+	c := spec.Check{Name: "flow_limit", Verdict: spec.Pass, Detail: "another connection may be made"}
+	if why := path.flows.Refuses(e.question.Source.Addr()); why != endpoint.ReasonNone {
+		c.Verdict, c.Reason, c.Detail = spec.Deny, why.String(), "too many connections are being made"
+	}
+	return c
+}
+
+func (e *explainer) zoneBudget(n *indexedInterface) spec.Check {
+	c := spec.Check{Name: "zone_budget", Verdict: spec.Skip, Object: n.endpoint.Name}
+	iface := e.view.paths.interfaces[n.spec.UID].iface
+	in, out := iface.budget.Usage(shape.Ingress), iface.budget.Usage(shape.Egress)
+	const megabit = 1_000_000
+	c.Detail = fmt.Sprintf("towards the service %d of %d Mbit/s are used, back %d of %d Mbit/s",
+		in.UsedBitsPerSecond/megabit, in.LimitBitsPerSecond/megabit, out.UsedBitsPerSecond/megabit, out.LimitBitsPerSecond/megabit)
+	return c
+}
+
+// flowKey is that of the connection, but for its number.
+func (e *explainer) flowKey() endpoint.FlowKey {
+	return endpoint.FlowKey{Consumer: e.question.Source, Exposure: e.question.Destination}
+}
+
+// targets goes through the targets as a connection does: it tries them until one is reached or none is left, and then the last
+// one tells why.
+func (e *explainer) targets(r *route) bool {
+	group := r.group
+	choice := spec.Check{
+		Name: "target", Verdict: spec.Deny, Reason: endpoint.ReasonRefusedNoTarget.String(), Object: group.Name(),
+		Detail: fmt.Sprintf("no target can be picked; %d of %d are healthy", group.Healthy(), len(group.Status())),
+	}
+	last := []spec.Check{choice}
+	for tried := []netip.AddrPort(nil); ; {
+		target, ok := r.pick(e.flowKey(), tried)
+		if !ok {
+			break
+		}
+		tried = append(tried, target)
+		choice.Verdict, choice.Reason = spec.Pass, ""
+		choice.Detail = fmt.Sprintf("%v is picked; %d of %d targets are healthy", target, group.Healthy(), len(group.Status()))
+		last = append([]spec.Check{choice}, e.way(r, target)...)
+		if last[len(last)-1].Verdict != spec.Deny {
+			break
+		}
+	}
+	more := true
+	for _, c := range last {
+		more = e.add(c)
+	}
+	return more
+}
+
+// way tells what a connection to a target would meet before it is dialled.
+func (e *explainer) way(r *route, target netip.AddrPort) []spec.Check {
+	group := r.group.Name()
+	guard := spec.Check{Name: "target_guard", Verdict: spec.Pass, Object: group, Detail: fmt.Sprintf("%v may be dialled", target.Addr())}
+	if err := r.check(target.Addr()); err != nil {
+		guard.Verdict, guard.Reason, guard.Detail = spec.Deny, endpoint.ReasonRefusedTargetGuard.String(), err.Error()
+		return []spec.Check{guard}
+	}
+	path := spec.Check{Name: "target_path", Verdict: spec.Pass, Object: group, Detail: "over the gateway's own network"}
+	if !r.inside(target.Addr()) {
+		return []spec.Check{guard, path}
+	}
+	err := r.reachable(target)
+	switch {
+	case err != nil:
+		path.Verdict, path.Reason, path.Detail = spec.Deny, endpoint.ReasonRefusedTargetsFailed.String(), err.Error()
+		return []spec.Check{guard, path}
+	case r.dialer().Exhausted(target):
+		path.Verdict, path.Reason, path.Detail = spec.Deny, endpoint.ReasonRefusedPortsExhausted.String(), endpoint.ErrPortsExhausted.Error()
+		return []spec.Check{guard, path}
+	}
+	peer, _ := r.provider.PeerOf(target.Addr())
+	path.Detail = "inside the provider's VPC, held by " + peer.Name
+	return append([]spec.Check{guard, path}, r.provider.ExplainTarget(r.sources[0], target)...)
+}
