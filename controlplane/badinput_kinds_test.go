@@ -162,7 +162,8 @@ var addressLike = regexp.MustCompile(`cidr|address|route|prefix|host|upstream|se
 
 // nameLike are the names of fields that hold names of resources.
 var nameLike = func() map[protoreflect.Name]bool {
-	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true, "endpoint": true, "endpoint_service": true, "source_group": true}
+	all := map[protoreflect.Name]bool{"name": true, "parent": true, "subnet": true, "service_name": true, "endpoints": true, "endpoint": true, "endpoint_service": true, "source_group": true,
+		"source": true, "destination": true}
 	for _, kind := range resource.All() {
 		for field := range kind.References {
 			all[field] = true
@@ -196,7 +197,7 @@ func (w *world) texts(m *method, f protoreflect.FieldDescriptor, good string, ig
 	case inside(m, f) && m.verb == "Create" && name == "name": // ignored
 	case nameLike[f.Name()]:
 		all = append(all, w.strangers(m, f, good)...)
-	case addressLike.MatchString(name):
+	case addressLike.MatchString(name) && name != "server_name":
 		for _, text := range badAddresses {
 			add(addressKind(f, text), text)
 		}
@@ -239,6 +240,8 @@ func textKind(m *method, f protoreflect.FieldDescriptor, text string) mutationKi
 		return maybe // PEM may stand among other text; a path and a protocol are whoever's who gives them
 	case name == "protocol" && isProtocol(text), name == "policy" && json.Valid([]byte(text)) && strings.Contains(text, "Statement"):
 		return maybe
+	case name == "destination", name == "server_name":
+		return maybe // domain names
 	case name == "url" && strings.HasPrefix(strings.ToLower(text), "https://hooks"):
 		return maybe // the path is the receiver's
 	case name == "domain_name" && forwardedForm.MatchString(text):

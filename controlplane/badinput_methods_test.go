@@ -108,6 +108,15 @@ var given = map[protoreflect.FullName]func(protoreflect.Message){
 	"causeway.v1.RegisterTargetsRequest.targets": func(r protoreflect.Message) {
 		r.Interface().(*pb.RegisterTargetsRequest).Targets = []*pb.Target{{IpAddress: "192.168.7.20", Port: 8081, Weight: new(int32(2))}, {IpAddress: "192.168.7.21"}}
 	},
+	"causeway.v1.ExplainRequest.source": func(r protoreflect.Message) {
+		r.Interface().(*pb.ExplainRequest).Source = "accounts/alpha/vpcs/prod/subnets/main/attachments/main"
+	},
+	"causeway.v1.ExplainRequest.destination": func(r protoreflect.Message) {
+		r.Interface().(*pb.ExplainRequest).Destination = "accounts/alpha/vpcs/prod/endpoints/main"
+	},
+	"causeway.v1.ExplainRequest.port": func(r protoreflect.Message) {
+		r.Interface().(*pb.ExplainRequest).Port = 443
+	},
 	"causeway.v1.ListFlowsRequest.parent": func(r protoreflect.Message) {
 		r.Interface().(*pb.ListFlowsRequest).Parent = "accounts/alpha"
 	},

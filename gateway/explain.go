@@ -43,6 +43,7 @@ func (g *Gateway) paths(x *index, p *problems) paths {
 // sent by asking. Names of checks are those of [domain.Domain.Explain], and then
 //
 //   - "handshake": when the peer's WireGuard was last heard; it decides nothing,
+//   - "endpoint_zone": in place of "exposure", that the service is not in the zone of the network interface,
 //   - "endpoint_state": whether the endpoint is in use,
 //   - "flow_limit": how many connections are being made,
 //   - "endpoint_policy",
@@ -119,6 +120,11 @@ func (e *explainer) admitted(c spec.Check, n *indexedInterface) bool {
 		c.Detail, c.Object = "the network interface is not served", n.endpoint.Name
 		if problem := e.view.paths.interfaces[n.spec.UID].problem; problem != "" {
 			c.Detail += ": " + problem
+		}
+		if n.balancer == nil {
+			c.Name = "endpoint_zone"
+		} else if len(n.balancer.Listeners) == 0 {
+			c.Name = "listener"
 		}
 	case c.Name == "listener" && n.endpoint.Revocation != nil && c.Verdict == spec.Deny:
 		c.Name, c.Detail = "endpoint_state", "the provider has withdrawn its acceptance"
@@ -250,5 +256,11 @@ func (e *explainer) way(r *route, target netip.AddrPort) []spec.Check {
 	}
 	peer, _ := r.provider.PeerOf(target.Addr())
 	path.Detail = "inside the provider's VPC, held by " + peer.Name
-	return append([]spec.Check{guard, path}, r.provider.ExplainTarget(r.sources[0], target)...)
+	list := append([]spec.Check{guard, path}, r.provider.ExplainTarget(r.sources[0], target)...)
+	for i := range list {
+		if list[i].Object == "" {
+			list[i].Object = group // all of it is the provider's to know
+		}
+	}
+	return list
 }

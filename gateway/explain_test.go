@@ -67,7 +67,7 @@ func TestExplain(t *testing.T) {
 		},
 		"bad zone": {
 			change:   func(w *world) { w.LoadBalancers[0].Nodes = nil },
-			question: question, want: append(admittedChecks[:5:5], "exposure deny no_exposure"), check: "exposure", says: `has a node in zone "us-east-1a"`,
+			question: question, want: append(admittedChecks[:5:5], "endpoint_zone deny no_exposure"), check: "endpoint_zone", says: `has a node in zone "us-east-1a"`,
 		},
 		"bad guarded target": {
 			change:   func(w *world) { w.TargetGroups[0].Targets[0].Address = addr("169.254.169.254") },

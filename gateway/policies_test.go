@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func (w *world) explained(g gatewayUnderTest, serverName string) spec.Check {
 	e := &g.view.Load().spec.Endpoints[0]
 	d := w.domain(consumer(1))
 	p, _ := domainOf(g, d.Name).PeerOf(addr("10.0.1.4"))
-	q := spec.Question{Domain: d.Name, Source: addr("10.0.1.4"), Destination: addr(endpointIP), Port: 443, ServerName: serverName}
+	q := spec.Question{Domain: d.Name, Source: netip.MustParseAddrPort("10.0.1.4:0"), Destination: netip.MustParseAddrPort(serviceAt), ServerName: serverName}
 	return g.explainPolicy(q, e, &e.Interfaces[0], d, p)
 }
 

@@ -32,6 +32,7 @@ const (
 type dataPlane interface {
 	reconcile.Gateway
 	api.Flows
+	api.Explainer
 }
 
 // controlPlane is the store, the reconciler and the API.
@@ -90,7 +91,7 @@ func (c *controlPlane) run(ctx context.Context) (err error) {
 	}
 	txt := newTXTServers(c.cfg.DNS.forwarders())
 	server, err := c.newServer(ctx, api.Config{
-		Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Flows: c.gateway, Receivers: guard,
+		Store: s, Secrets: secrets, Observer: reconciler, Gateways: reconciler, Flows: c.gateway, Explainer: c.gateway, Receivers: guard,
 		DNSSuffix: c.cfg.DNS.Suffix, TXT: txt,
 	})
 	if err != nil {

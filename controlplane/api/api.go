@@ -59,6 +59,8 @@ type Config struct {
 	Gateways GatewayStatus
 	// Flows may be nil: then there are none.
 	Flows Flows
+	// Explainer may be nil: then nothing is explained.
+	Explainer Explainer
 	// Secrets seals what nobody may read in the store. Required.
 	Secrets *secret.Box
 	// DNSSuffix ends the names of endpoints; empty is [dnsname.DefaultSuffix].
@@ -75,8 +77,9 @@ type Config struct {
 
 // API is the set of services. It has no goroutines; its methods are safe for concurrent use.
 type API struct {
-	kernel *kernel
-	flows  Flows
+	kernel    *kernel
+	flows     Flows
+	explainer Explainer
 }
 
 // kernel is what the services share.
@@ -133,7 +136,7 @@ func New(cfg Config) (*API, error) {
 	if k.random == nil {
 		k.random = rand.Reader
 	}
-	return &API{kernel: k, flows: cfg.Flows}, nil
+	return &API{kernel: k, flows: cfg.Flows, explainer: cfg.Explainer}, nil
 }
 
 // Register makes a gRPC server serve the services. Its interceptors must have put a [Caller] in the
@@ -144,6 +147,6 @@ func (a *API) Register(s grpc.ServiceRegistrar) {
 	pb.RegisterPeeringsServer(s, &peerings{kernel: a.kernel})
 	pb.RegisterVpnConnectionsServer(s, &vpnConnections{kernel: a.kernel})
 	pb.RegisterGatewaysServer(s, &gateways{kernel: a.kernel})
-	pb.RegisterDiagnosticsServer(s, &diagnostics{kernel: a.kernel, flows: a.flows})
+	pb.RegisterDiagnosticsServer(s, &diagnostics{kernel: a.kernel, flows: a.flows, explainer: a.explainer})
 	a.registerServices(s)
 }

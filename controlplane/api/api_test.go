@@ -85,6 +85,8 @@ type lab struct {
 	// observe is called as the Observer if it is not nil.
 	observe func(proto.Message)
 	flows   fakeFlows
+	// explainer answers for the gateways.
+	explainer fakeExplainer
 }
 
 var labs atomic.Int64
@@ -99,7 +101,7 @@ func newLab(t *testing.T) *lab {
 	l := &lab{t: t, a: fmt.Sprintf("a%d", n), b: fmt.Sprintf("b%d", n)}
 	var err error
 	l.api, err = New(Config{
-		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets, TXT: &l.txt, Flows: &l.flows,
+		Store: sharedStore, Zones: testZones, Observer: l, Secrets: sharedSecrets, TXT: &l.txt, Flows: &l.flows, Explainer: &l.explainer,
 		Now: func() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) },
 	})
 	must(t, err)

@@ -46,8 +46,9 @@ const (
 // diagnostics shows what the gateways know of connections. None of it is stored.
 type diagnostics struct {
 	*kernel
-	flows   Flows
-	watches watches
+	flows     Flows
+	explainer Explainer
+	watches   watches
 	pb.UnsafeDiagnosticsServer
 }
 

@@ -107,5 +107,8 @@ func listError(err error) error {
 	return err
 }
 
+// isNotFound says whether err is NOT_FOUND.
+func isNotFound(err error) bool { return status.Code(err) == codes.NotFound }
+
 // isExists says whether err is ALREADY_EXISTS.
 func isExists(err error) bool { return status.Code(err) == codes.AlreadyExists }

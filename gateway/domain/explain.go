@@ -82,8 +82,12 @@ func (d *Domain) ExplainTarget(node netip.Addr, target netip.AddrPort) []spec.Ch
 	for _, check := range []func() spec.Check{
 		func() spec.Check { return a.explainWay("target_network_acl_out", there.from, there.egress(), there) },
 		func() spec.Check { return a.explainWay("target_network_acl_in", there.to, there.ingress(), there) },
-		func() spec.Check { return a.explainReturn("target_network_acl_out_return", back.from, back.egress(), back) },
-		func() spec.Check { return a.explainReturn("target_network_acl_in_return", back.to, back.ingress(), back) },
+		func() spec.Check {
+			return a.explainReturn("target_network_acl_out_return", back.from, back.egress(), back)
+		},
+		func() spec.Check {
+			return a.explainReturn("target_network_acl_in_return", back.to, back.ingress(), back)
+		},
 	} {
 		list = append(list, check())
 		if list[len(list)-1].Verdict == spec.Deny {

@@ -81,6 +81,63 @@ func (Flow_PolicyDecision) EnumDescriptor() ([]byte, []int) {
 	return file_causeway_v1_diagnostics_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// What comes of it.
+type Check_Verdict int32
+
+const (
+	// Never returned.
+	Check_VERDICT_UNSPECIFIED Check_Verdict = 0
+	// The connection goes on.
+	Check_PASS Check_Verdict = 1
+	// The connection ends; later checks are not made.
+	Check_DENY Check_Verdict = 2
+	// The check does not apply, or only tells something.
+	Check_SKIP Check_Verdict = 3
+)
+
+// Enum value maps for Check_Verdict.
+var (
+	Check_Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "PASS",
+		2: "DENY",
+		3: "SKIP",
+	}
+	Check_Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"PASS":                1,
+		"DENY":                2,
+		"SKIP":                3,
+	}
+)
+
+func (x Check_Verdict) Enum() *Check_Verdict {
+	p := new(Check_Verdict)
+	*p = x
+	return p
+}
+
+func (x Check_Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Check_Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_causeway_v1_diagnostics_proto_enumTypes[1].Descriptor()
+}
+
+func (Check_Verdict) Type() protoreflect.EnumType {
+	return &file_causeway_v1_diagnostics_proto_enumTypes[1]
+}
+
+func (x Check_Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Check_Verdict.Descriptor instead.
+func (Check_Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_causeway_v1_diagnostics_proto_rawDescGZIP(), []int{8, 0}
+}
+
 // A connection to an endpoint. Three accounts may have to do with it: the consumer's, in whose VPC it begins;
 // the endpoint's, which is another where the endpoint is reached over a peering; and the provider's, whose
 // service it leads to. Each sees what is its own, and the fields that are another's are empty.
@@ -641,6 +698,284 @@ func (x *WatchFlowsResponse) GetFlow() *Flow {
 	return nil
 }
 
+// Asks what would become of a TCP connection.
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the connection begins: an attachment or a VPN connection, by name or uid. Alternatively vpc and
+	// source_ip_address say so.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// VPC in which the connection begins, by name or uid, when there is no source.
+	Vpc string `protobuf:"bytes,2,opt,name=vpc,proto3" json:"vpc,omitempty"`
+	// IPv4 address that the connection comes from. It goes with vpc; with a VPN connection as source it is a host of the site,
+	// by default the first of its static routes.
+	SourceIpAddress string `protobuf:"bytes,3,opt,name=source_ip_address,json=sourceIpAddress,proto3" json:"source_ip_address,omitempty"`
+	// Port that the connection comes from, for the way back through network ACLs. When zero it is any of 1024 to 65535, and
+	// one of them has to pass.
+	SourcePort int32 `protobuf:"varint,4,opt,name=source_port,json=sourcePort,proto3" json:"source_port,omitempty"`
+	// Where the connection goes: an endpoint of the account, by name or uid; an IPv4 address; or a domain name, as the
+	// VPC's resolver answers it. Of an endpoint with several addresses it is the one in the zone of the source, or the
+	// first.
+	Destination string `protobuf:"bytes,5,opt,name=destination,proto3" json:"destination,omitempty"`
+	// Port that the connection goes to.
+	Port int32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
+	// Server name of the TLS ClientHello, for endpoint policies; empty for a connection that is not TLS or has none.
+	ServerName    string `protobuf:"bytes,7,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_causeway_v1_diagnostics_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_diagnostics_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_diagnostics_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ExplainRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetVpc() string {
+	if x != nil {
+		return x.Vpc
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetSourceIpAddress() string {
+	if x != nil {
+		return x.SourceIpAddress
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetSourcePort() int32 {
+	if x != nil {
+		return x.SourcePort
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetServerName() string {
+	if x != nil {
+		return x.ServerName
+	}
+	return ""
+}
+
+// What would become of the connection.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether it would reach a target, as far as can be known without dialling one.
+	Allowed bool `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// Resource name of the VPC in which the connection begins.
+	Vpc string `protobuf:"bytes,2,opt,name=vpc,proto3" json:"vpc,omitempty"`
+	// Address that it comes from.
+	SourceIpAddress string `protobuf:"bytes,3,opt,name=source_ip_address,json=sourceIpAddress,proto3" json:"source_ip_address,omitempty"`
+	// Address that it goes to; empty if a domain name has none.
+	DestinationIpAddress string `protobuf:"bytes,4,opt,name=destination_ip_address,json=destinationIpAddress,proto3" json:"destination_ip_address,omitempty"`
+	// The checks, in the order in which they are made. The last one denies unless the connection is allowed.
+	Checks        []*Check `protobuf:"bytes,5,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_causeway_v1_diagnostics_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_diagnostics_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_diagnostics_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExplainResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetVpc() string {
+	if x != nil {
+		return x.Vpc
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetSourceIpAddress() string {
+	if x != nil {
+		return x.SourceIpAddress
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetDestinationIpAddress() string {
+	if x != nil {
+		return x.DestinationIpAddress
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetChecks() []*Check {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// A check that a connection meets on its way.
+type Check struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A word such as network_acl_in. docs/diagnostics.md lists them in their order.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What comes of it.
+	Verdict Check_Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=causeway.v1.Check_Verdict" json:"verdict,omitempty"`
+	// Why it denies: the word under which metrics count such packets and connections.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The reason as a code, AWS's where it has one: SUBNET_ACL_RESTRICTION.
+	ReasonCode string `protobuf:"bytes,4,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
+	// What decided, in words. Empty where that is another account's.
+	Detail string `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Resource name of what decided. Empty where that is another account's.
+	Object        string `protobuf:"bytes,6,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Check) Reset() {
+	*x = Check{}
+	mi := &file_causeway_v1_diagnostics_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Check) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Check) ProtoMessage() {}
+
+func (x *Check) ProtoReflect() protoreflect.Message {
+	mi := &file_causeway_v1_diagnostics_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Check.ProtoReflect.Descriptor instead.
+func (*Check) Descriptor() ([]byte, []int) {
+	return file_causeway_v1_diagnostics_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Check) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Check) GetVerdict() Check_Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Check_VERDICT_UNSPECIFIED
+}
+
+func (x *Check) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Check) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
+}
+
+func (x *Check) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Check) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
 var File_causeway_v1_diagnostics_proto protoreflect.FileDescriptor
 
 const file_causeway_v1_diagnostics_proto_rawDesc = "" +
@@ -702,8 +1037,39 @@ const file_causeway_v1_diagnostics_proto_rawDesc = "" +
 	"\x06parent\x18\x01 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\x06parent\x124\n" +
 	"\x06filter\x18\x02 \x01(\v2\x17.causeway.v1.FlowFilterB\x03\xe0A\x01R\x06filter\"@\n" +
 	"\x12WatchFlowsResponse\x12*\n" +
-	"\x04flow\x18\x01 \x01(\v2\x11.causeway.v1.FlowB\x03\xe0A\x03R\x04flow2\xb6\x01\n" +
-	"\vDiagnostics\x12P\n" +
+	"\x04flow\x18\x01 \x01(\v2\x11.causeway.v1.FlowB\x03\xe0A\x03R\x04flow\"\xc6\x02\n" +
+	"\x0eExplainRequest\x12#\n" +
+	"\x06source\x18\x01 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\x06source\x12\x1d\n" +
+	"\x03vpc\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x04R\x03vpc\x126\n" +
+	"\x11source_ip_address\x18\x03 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18@R\x0fsourceIpAddress\x12/\n" +
+	"\vsource_port\x18\x04 \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\n" +
+	"sourcePort\x120\n" +
+	"\vdestination\x18\x05 \x01(\tB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01r\x03\x18\x80\x04R\vdestination\x12%\n" +
+	"\x04port\x18\x06 \x01(\x05B\x11\xe0A\x02\xbaH\v\xc8\x01\x01\x1a\x06\x18\xff\xff\x03(\x01R\x04port\x12.\n" +
+	"\vserver_name\x18\a \x01(\tB\r\xe0A\x01\xbaH\a\xd8\x01\x01r\x02h\x01R\n" +
+	"serverName\"\xe4\x01\n" +
+	"\x0fExplainResponse\x12\x1d\n" +
+	"\aallowed\x18\x01 \x01(\bB\x03\xe0A\x03R\aallowed\x12\x15\n" +
+	"\x03vpc\x18\x02 \x01(\tB\x03\xe0A\x03R\x03vpc\x12/\n" +
+	"\x11source_ip_address\x18\x03 \x01(\tB\x03\xe0A\x03R\x0fsourceIpAddress\x129\n" +
+	"\x16destination_ip_address\x18\x04 \x01(\tB\x03\xe0A\x03R\x14destinationIpAddress\x12/\n" +
+	"\x06checks\x18\x05 \x03(\v2\x12.causeway.v1.CheckB\x03\xe0A\x03R\x06checks\"\x9a\x02\n" +
+	"\x05Check\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\x03R\x04name\x129\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1a.causeway.v1.Check.VerdictB\x03\xe0A\x03R\averdict\x12\x1b\n" +
+	"\x06reason\x18\x03 \x01(\tB\x03\xe0A\x03R\x06reason\x12$\n" +
+	"\vreason_code\x18\x04 \x01(\tB\x03\xe0A\x03R\n" +
+	"reasonCode\x12\x1b\n" +
+	"\x06detail\x18\x05 \x01(\tB\x03\xe0A\x03R\x06detail\x12\x1b\n" +
+	"\x06object\x18\x06 \x01(\tB\x03\xe0A\x03R\x06object\"@\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04PASS\x10\x01\x12\b\n" +
+	"\x04DENY\x10\x02\x12\b\n" +
+	"\x04SKIP\x10\x032\x82\x02\n" +
+	"\vDiagnostics\x12J\n" +
+	"\aExplain\x12\x1b.causeway.v1.ExplainRequest\x1a\x1c.causeway.v1.ExplainResponse\"\x04\x88\xb5\x18\x01\x12P\n" +
 	"\tListFlows\x12\x1d.causeway.v1.ListFlowsRequest\x1a\x1e.causeway.v1.ListFlowsResponse\"\x04\x88\xb5\x18\x01\x12U\n" +
 	"\n" +
 	"WatchFlows\x12\x1e.causeway.v1.WatchFlowsRequest\x1a\x1f.causeway.v1.WatchFlowsResponse\"\x04\x88\xb5\x18\x010\x01B'Z%causeway/proto/causeway/v1;causewayv1b\x06proto3"
@@ -720,35 +1086,43 @@ func file_causeway_v1_diagnostics_proto_rawDescGZIP() []byte {
 	return file_causeway_v1_diagnostics_proto_rawDescData
 }
 
-var file_causeway_v1_diagnostics_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_causeway_v1_diagnostics_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_causeway_v1_diagnostics_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_causeway_v1_diagnostics_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_causeway_v1_diagnostics_proto_goTypes = []any{
 	(Flow_PolicyDecision)(0),      // 0: causeway.v1.Flow.PolicyDecision
-	(*Flow)(nil),                  // 1: causeway.v1.Flow
-	(*FlowFilter)(nil),            // 2: causeway.v1.FlowFilter
-	(*ListFlowsRequest)(nil),      // 3: causeway.v1.ListFlowsRequest
-	(*ListFlowsResponse)(nil),     // 4: causeway.v1.ListFlowsResponse
-	(*WatchFlowsRequest)(nil),     // 5: causeway.v1.WatchFlowsRequest
-	(*WatchFlowsResponse)(nil),    // 6: causeway.v1.WatchFlowsResponse
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(Check_Verdict)(0),            // 1: causeway.v1.Check.Verdict
+	(*Flow)(nil),                  // 2: causeway.v1.Flow
+	(*FlowFilter)(nil),            // 3: causeway.v1.FlowFilter
+	(*ListFlowsRequest)(nil),      // 4: causeway.v1.ListFlowsRequest
+	(*ListFlowsResponse)(nil),     // 5: causeway.v1.ListFlowsResponse
+	(*WatchFlowsRequest)(nil),     // 6: causeway.v1.WatchFlowsRequest
+	(*WatchFlowsResponse)(nil),    // 7: causeway.v1.WatchFlowsResponse
+	(*ExplainRequest)(nil),        // 8: causeway.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 9: causeway.v1.ExplainResponse
+	(*Check)(nil),                 // 10: causeway.v1.Check
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_causeway_v1_diagnostics_proto_depIdxs = []int32{
-	0, // 0: causeway.v1.Flow.policy_decision:type_name -> causeway.v1.Flow.PolicyDecision
-	7, // 1: causeway.v1.Flow.start_time:type_name -> google.protobuf.Timestamp
-	7, // 2: causeway.v1.Flow.end_time:type_name -> google.protobuf.Timestamp
-	2, // 3: causeway.v1.ListFlowsRequest.filter:type_name -> causeway.v1.FlowFilter
-	1, // 4: causeway.v1.ListFlowsResponse.flows:type_name -> causeway.v1.Flow
-	2, // 5: causeway.v1.WatchFlowsRequest.filter:type_name -> causeway.v1.FlowFilter
-	1, // 6: causeway.v1.WatchFlowsResponse.flow:type_name -> causeway.v1.Flow
-	3, // 7: causeway.v1.Diagnostics.ListFlows:input_type -> causeway.v1.ListFlowsRequest
-	5, // 8: causeway.v1.Diagnostics.WatchFlows:input_type -> causeway.v1.WatchFlowsRequest
-	4, // 9: causeway.v1.Diagnostics.ListFlows:output_type -> causeway.v1.ListFlowsResponse
-	6, // 10: causeway.v1.Diagnostics.WatchFlows:output_type -> causeway.v1.WatchFlowsResponse
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	0,  // 0: causeway.v1.Flow.policy_decision:type_name -> causeway.v1.Flow.PolicyDecision
+	11, // 1: causeway.v1.Flow.start_time:type_name -> google.protobuf.Timestamp
+	11, // 2: causeway.v1.Flow.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 3: causeway.v1.ListFlowsRequest.filter:type_name -> causeway.v1.FlowFilter
+	2,  // 4: causeway.v1.ListFlowsResponse.flows:type_name -> causeway.v1.Flow
+	3,  // 5: causeway.v1.WatchFlowsRequest.filter:type_name -> causeway.v1.FlowFilter
+	2,  // 6: causeway.v1.WatchFlowsResponse.flow:type_name -> causeway.v1.Flow
+	10, // 7: causeway.v1.ExplainResponse.checks:type_name -> causeway.v1.Check
+	1,  // 8: causeway.v1.Check.verdict:type_name -> causeway.v1.Check.Verdict
+	8,  // 9: causeway.v1.Diagnostics.Explain:input_type -> causeway.v1.ExplainRequest
+	4,  // 10: causeway.v1.Diagnostics.ListFlows:input_type -> causeway.v1.ListFlowsRequest
+	6,  // 11: causeway.v1.Diagnostics.WatchFlows:input_type -> causeway.v1.WatchFlowsRequest
+	9,  // 12: causeway.v1.Diagnostics.Explain:output_type -> causeway.v1.ExplainResponse
+	5,  // 13: causeway.v1.Diagnostics.ListFlows:output_type -> causeway.v1.ListFlowsResponse
+	7,  // 14: causeway.v1.Diagnostics.WatchFlows:output_type -> causeway.v1.WatchFlowsResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_causeway_v1_diagnostics_proto_init() }
@@ -762,8 +1136,8 @@ func file_causeway_v1_diagnostics_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causeway_v1_diagnostics_proto_rawDesc), len(file_causeway_v1_diagnostics_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   6,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

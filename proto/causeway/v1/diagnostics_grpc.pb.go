@@ -19,6 +19,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	Diagnostics_Explain_FullMethodName    = "/causeway.v1.Diagnostics/Explain"
 	Diagnostics_ListFlows_FullMethodName  = "/causeway.v1.Diagnostics/ListFlows"
 	Diagnostics_WatchFlows_FullMethodName = "/causeway.v1.Diagnostics/WatchFlows"
 )
@@ -29,6 +30,9 @@ const (
 //
 // What becomes of connections: those that live, those that ended, and those that somebody might make.
 type DiagnosticsClient interface {
+	// Tells what a connection would meet at this moment: every check in the order in which it is made, up to the one
+	// that denies. Nothing is sent. The gateway makes the checks with the code that decides live packets.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Lists the live connections that concern an account, oldest first.
 	ListFlows(ctx context.Context, in *ListFlowsRequest, opts ...grpc.CallOption) (*ListFlowsResponse, error)
 	// Delivers the record of each connection that concerns an account when it ends, or when it is refused after
@@ -43,6 +47,16 @@ type diagnosticsClient struct {
 
 func NewDiagnosticsClient(cc grpc.ClientConnInterface) DiagnosticsClient {
 	return &diagnosticsClient{cc}
+}
+
+func (c *diagnosticsClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, Diagnostics_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *diagnosticsClient) ListFlows(ctx context.Context, in *ListFlowsRequest, opts ...grpc.CallOption) (*ListFlowsResponse, error) {
@@ -80,6 +94,9 @@ type Diagnostics_WatchFlowsClient = grpc.ServerStreamingClient[WatchFlowsRespons
 //
 // What becomes of connections: those that live, those that ended, and those that somebody might make.
 type DiagnosticsServer interface {
+	// Tells what a connection would meet at this moment: every check in the order in which it is made, up to the one
+	// that denies. Nothing is sent. The gateway makes the checks with the code that decides live packets.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Lists the live connections that concern an account, oldest first.
 	ListFlows(context.Context, *ListFlowsRequest) (*ListFlowsResponse, error)
 	// Delivers the record of each connection that concerns an account when it ends, or when it is refused after
@@ -96,6 +113,9 @@ type DiagnosticsServer interface {
 // pointer dereference when methods are called.
 type UnimplementedDiagnosticsServer struct{}
 
+func (UnimplementedDiagnosticsServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
 func (UnimplementedDiagnosticsServer) ListFlows(context.Context, *ListFlowsRequest) (*ListFlowsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListFlows not implemented")
 }
@@ -121,6 +141,24 @@ func RegisterDiagnosticsServer(s grpc.ServiceRegistrar, srv DiagnosticsServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&Diagnostics_ServiceDesc, srv)
+}
+
+func _Diagnostics_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DiagnosticsServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Diagnostics_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DiagnosticsServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _Diagnostics_ListFlows_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -159,6 +197,10 @@ var Diagnostics_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "causeway.v1.Diagnostics",
 	HandlerType: (*DiagnosticsServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Explain",
+			Handler:    _Diagnostics_Explain_Handler,
+		},
 		{
 			MethodName: "ListFlows",
 			Handler:    _Diagnostics_ListFlows_Handler,
