@@ -24,13 +24,15 @@ type paths struct {
 type domainPath struct {
 	domain *domain.Domain
 	flows  *endpoint.Domain
+	// resolver is nil in a domain without one.
+	resolver *vpcResolver
 }
 
 // paths of what is served now. Called with applying held.
 func (g *Gateway) paths(x *index, p *problems) paths {
 	list := paths{index: x, domains: map[string]domainPath{}, services: maps.Clone(g.served.services), interfaces: map[string]interfaceView{}}
 	for name, v := range g.served.domains {
-		list.domains[name] = domainPath{v.domain, v.flows}
+		list.domains[name] = domainPath{v.domain, v.flows, v.resolver}
 	}
 	for uid, n := range g.served.interfaces {
 		list.interfaces[uid] = interfaceView{n, p.interfaces[uid]}
@@ -40,7 +42,7 @@ func (g *Gateway) paths(x *index, p *problems) paths {
 
 // Explain tells what a connection would meet at this moment: every check in the order in which live packets meet them, up
 // to the one that denies. The checks are asked by the same functions that decide live packets; nothing is changed, counted or
-// sent by asking. Names of checks are those of [domain.Domain.Explain], and then
+// sent by asking. Names of checks are "name", where a name is resolved, those of [domain.Domain.Explain], and
 //
 //   - "handshake": when the peer's WireGuard was last heard; it decides nothing,
 //   - "endpoint_zone": in place of "exposure", that the service is not in the zone of the network interface,
@@ -84,6 +86,9 @@ func (e *explainer) explain() {
 	path, served := e.view.paths.domains[e.question.Domain]
 	if !served {
 		e.add(spec.Check{Name: "domain", Verdict: spec.Deny, Reason: "not_served", Detail: "the gateway does not serve the VPC"})
+		return
+	}
+	if !e.question.Destination.Addr().IsValid() && !e.resolve(path) {
 		return
 	}
 	n := e.exposed()
@@ -175,6 +180,9 @@ func (e *explainer) connection(path domainPath, n *indexedInterface) {
 	if !e.add(e.flowLimit(path)) {
 		return
 	}
+	if !e.add(e.policy(path, n)) {
+		return
+	}
 	if !e.targets(service.route.Load()) {
 		return
 	}
@@ -187,6 +195,12 @@ func (e *explainer) flowLimit(path domainPath) spec.Check {
 		c.Verdict, c.Reason, c.Detail = spec.Deny, why.String(), "too many connections are being made"
 	}
 	return c
+}
+
+// policy asks the endpoint policy as it is asked about a connection of which the first bytes were read.
+func (e *explainer) policy(path domainPath, n *indexedInterface) spec.Check {
+	peer, _ := path.domain.PeerOf(e.question.Source.Addr())
+	return e.gateway.explainPolicy(e.question, n.endpoint, &n.spec, e.view.paths.index.domains[e.question.Domain], peer)
 }
 
 func (e *explainer) zoneBudget(n *indexedInterface) spec.Check {

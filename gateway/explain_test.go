@@ -36,7 +36,7 @@ var (
 	admittedChecks = []string{
 		"peer pass", "handshake skip", "source pass", "network_acl_out skip", "network_acl_in skip", "exposure pass", "tunnel_access skip",
 		"endpoint_state pass", "listener pass", "security_group skip", "connection_limit pass", "healthy_target pass",
-		"network_acl_out_return skip", "network_acl_in_return skip", "flow_limit pass",
+		"network_acl_out_return skip", "network_acl_in_return skip", "flow_limit pass", "endpoint_policy skip",
 	}
 	targetChecks = []string{
 		"target pass", "target_guard pass", "target_path pass", "target_network_acl_out skip", "target_network_acl_in skip",
@@ -44,11 +44,21 @@ var (
 	}
 )
 
+// named gives the consumer's VPC a resolver that answers orders.example.com with the endpoint's address.
+func named(w *world) {
+	w.domain(consumer(1)).Resolver = &spec.Resolver{
+		Address: addr("10.0.0.2"), Names: []spec.DNSName{{Name: "orders.example.com", Endpoint: w.Endpoints[0].Name, Interfaces: []string{uid("eni", 1)}}},
+	}
+}
+
 func TestExplain(t *testing.T) {
 	question := spec.Question{
 		Domain: consumer(1), Source: netip.MustParseAddrPort("10.0.1.4:0"), Destination: netip.MustParseAddrPort(serviceAt),
 	}
 	without := func(q spec.Question, change func(*spec.Question)) spec.Question { change(&q); return q }
+	ask := func(name string) spec.Question {
+		return without(question, func(q *spec.Question) { q.Name, q.Destination = name, netip.AddrPortFrom(netip.Addr{}, 443) })
+	}
 	for name, tt := range map[string]struct {
 		change   func(*world)
 		question spec.Question
@@ -68,6 +78,27 @@ func TestExplain(t *testing.T) {
 		"bad zone": {
 			change:   func(w *world) { w.LoadBalancers[0].Nodes = nil },
 			question: question, want: append(admittedChecks[:5:5], "endpoint_zone deny no_exposure"), check: "endpoint_zone", says: `has a node in zone "us-east-1a"`,
+		},
+		"bad policy": {
+			change: func(w *world) {
+				w.Endpoints[0].Policy = `{"Statement":[{"Sid":"Nobody","Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}]}`
+			},
+			question: question, want: append(admittedChecks[:len(admittedChecks)-1:len(admittedChecks)-1], "endpoint_policy deny refused_policy"), check: "endpoint_policy", says: "Nobody",
+		},
+		"name": {
+			change: named, question: ask("Orders.Example.com"),
+			want: append(append([]string{"name pass"}, admittedChecks...), targetChecks...), check: "name", says: "is answered with [10.0.1.10]",
+		},
+		"bad name": {
+			change: named, question: ask("other.example.com"),
+			want: []string{"name deny name_not_found"}, check: "name", says: `no "other.example.com" of its own`,
+		},
+		"bad name that is not published": {
+			change:   func(w *world) { named(w); w.Domains[0].Resolver.Names[0].Probed = true },
+			question: ask("orders.example.com"), want: []string{"name deny name_not_verified"}, check: "name", says: "not answered yet",
+		},
+		"bad name without a resolver": {
+			question: ask("orders.example.com"), want: []string{"name deny name_not_found"}, check: "name", says: "no resolver",
 		},
 		"bad guarded target": {
 			change:   func(w *world) { w.TargetGroups[0].Targets[0].Address = addr("169.254.169.254") },

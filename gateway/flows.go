@@ -59,7 +59,8 @@ func (g *Gateway) Flows(match func(*spec.FlowRecord) bool, after uint64, limit i
 func flowRecord(r endpoint.Record) spec.FlowRecord {
 	record := spec.FlowRecord{
 		ID: r.ID, Protocol: protocolTCP, Domain: r.Domain, Consumer: r.Consumer, Exposure: r.Exposure, Peer: r.Peer,
-		Endpoint: r.EndpointName, EndpointUID: r.EndpointUID, Interface: r.NetworkInterface, Via: r.Via,
+		Endpoint: r.EndpointName, EndpointUID: r.EndpointUID, Interface: r.NetworkInterface, Zone: r.Zone, Via: r.Via,
+		Statement: r.Statement, Denied: r.Denied, DryRun: r.DryRun, ServerName: r.ServerName,
 		Target: r.Target, TargetGroup: r.TargetGroup, IngressBytes: r.IngressBytes, EgressBytes: r.EgressBytes,
 		Start: r.Start, End: r.End,
 	}
@@ -76,7 +77,7 @@ func flowRecord(r endpoint.Record) spec.FlowRecord {
 // what only the consumer has to do with.
 func concernsService(why endpoint.Reason) bool {
 	switch why {
-	case endpoint.ReasonRefusedNotAdmitted, endpoint.ReasonRefusedUnknownPeer, endpoint.ReasonRefusedDomainDials,
+	case endpoint.ReasonRefusedNotAdmitted, endpoint.ReasonRefusedPolicy, endpoint.ReasonRefusedUnknownPeer, endpoint.ReasonRefusedDomainDials,
 		endpoint.ReasonRefusedClientDials, endpoint.ReasonRefusedDomainFlows:
 		return false
 	}
