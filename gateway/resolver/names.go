@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -140,5 +141,5 @@ func (n *Name) addresses(turn uint64) []netip.Addr {
 		return list
 	}
 	first := int(turn % uint64(len(list)))
-	return append(list[first:], list[:first]...) //nolint:gocritic // the capacity is never shared
+	return slices.Concat(list[first:], list[:first])
 }

@@ -73,7 +73,8 @@ func header(name string, kind uint16, ttl uint32) dns.RR_Header {
 func (r *Resolver) failure(t topic, now time.Time) *answer {
 	a, err := pack(t, &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}, now, now.Add(failureTTL))
 	if err != nil {
-		panic(err) // only for a name that was not unpacked from a message
+		// Every name that was read from a message can be written; if one cannot, a header says enough.
+		return &answer{wire: make([]byte, headerLen), code: dns.RcodeServerFailure, made: now, expires: now}
 	}
 	return a
 }
