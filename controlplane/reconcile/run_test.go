@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -215,6 +216,44 @@ func TestReconcileLife(t *testing.T) {
 	}
 	if s, _ := r.gateway.current(); len(s.Domains) != 0 {
 		t.Errorf("gateway still serves %v", s.Domains)
+	}
+}
+
+// TestRulesLive has the filters of a VPC in force and removes them all at once, which is in an order in
+// which what is named goes after what names it.
+func TestRulesLive(t *testing.T) {
+	r := startRig(t)
+	vpc, subnet, attachment := r.shop()
+	w := &world{}
+	acl, apps, web := w.acl("prod", "default"), w.group("prod", "apps"), w.group("prod", "web")
+	apps.IngressRules = append(apps.IngressRules, &pb.SecurityGroupRule{
+		Protocol: "all", Source: &pb.SecurityGroupRule_SourceGroup{SourceGroup: web.GetName()}, SourceGroupUid: web.GetUid(),
+	})
+	web.IngressRules[0].Protocol = "unheard of"
+	create(r, resource.NetworkAcls, acl.GetName(), acl)
+	create(r, resource.SecurityGroups, apps.GetName(), apps)
+	create(r, resource.SecurityGroups, web.GetName(), web)
+	r.eventually("rules in force", func() bool {
+		return observed(r, resource.NetworkAcls, acl.GetName()).GetState() == pb.NetworkAcl_AVAILABLE &&
+			observed(r, resource.SecurityGroups, apps.GetName()).GetState() == pb.SecurityGroup_AVAILABLE
+	})
+	if got := observed(r, resource.SecurityGroups, web.GetName()); got.GetState() != pb.SecurityGroup_FAILED || !strings.Contains(got.GetStateMessage(), "unheard of") {
+		t.Errorf("a group with a rule that cannot be read is %v: %q", got.GetState(), got.GetStateMessage())
+	}
+	remove(r, resource.Vpcs, vpc)
+	remove(r, resource.NetworkAcls, acl.GetName())
+	remove(r, resource.SecurityGroups, web.GetName())
+	remove(r, resource.SecurityGroups, apps.GetName())
+	remove(r, resource.Subnets, subnet)
+	remove(r, resource.Attachments, attachment)
+	r.eventually("everything removed", func() bool {
+		_, err := resource.Vpcs.Get(t.Context(), r.store, vpc)
+		return errors.Is(err, store.ErrNotFound)
+	})
+	for _, kind := range []string{resource.ClaimUID, resource.ClaimSource} {
+		if claims, _, err := r.store.Claims(t.Context(), kind, ""); err != nil || len(claims) > 0 {
+			t.Errorf("claims of %s left: %v, %v", kind, claims, err)
+		}
 	}
 }
 
