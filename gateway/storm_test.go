@@ -108,13 +108,13 @@ func TestIsolationStorm(t *testing.T) {
 			t.Errorf("the flow of VPC %d did not survive the others' packets: %v", n, err)
 		}
 	}
-	answers, data := s.answers()
-	t.Logf("%d packets in %v, %d answers looked at, %d of data, %d connections at backends, %d records, %d changes",
-		sent.Load(), took, answers, data, s.served.Load(), s.recorded.Load(), changes)
+	answers, data, names := s.answers()
+	t.Logf("%d packets in %v, %d answers looked at, %d of data, %d of names, %d connections at backends, %d records, %d changes",
+		sent.Load(), took, answers, data, names, s.served.Load(), s.recorded.Load(), changes)
 	if n := s.faults.Load(); n > 0 {
 		t.Errorf("%d crossings", n)
 	}
-	if least := int64(packets / 100); answers < least || data < least/20 {
+	if least := int64(packets / 100); answers < least || data < least/20 || names < least/20 {
 		t.Error("too few answers to have seen anything")
 	}
 }
@@ -125,6 +125,7 @@ func newStorm(t *testing.T) *storm {
 	cfg := config(t, t.TempDir())
 	cfg.Logger = slog.New(slog.NewTextHandler(logReader{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.OnRecord = s.record
+	cfg.Forwarders = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")} // nobody knows what the VPC does not
 	s.g = run(t, cfg)
 	for n := range stormVPCs {
 		s.addVPC(n)
@@ -237,7 +238,7 @@ func (s *storm) change(times int) {
 		d := &w.Domains[random.IntN(stormVPCs)]
 		switch k % 3 {
 		case 0:
-			d.Exposures = d.Exposures[:1]
+			d.Exposures, d.Resolver = d.Exposures[:1], &spec.Resolver{Address: stormResolver}
 		case 1:
 			d.TunnelEndpoints = slices.Clone(d.TunnelEndpoints)
 			d.TunnelEndpoints[0].Peers = movePeers(d.TunnelEndpoints[0].Peers)
@@ -303,12 +304,13 @@ func (s *storm) apart(text string) {
 	}
 }
 
-func (s *storm) answers() (answers, data int64) {
+func (s *storm) answers() (answers, data, names int64) {
 	for _, w := range s.wires {
 		answers += w.answers.Load()
 		data += w.data.Load()
+		names += w.names.Load()
 	}
-	return answers, data
+	return answers, data, names
 }
 
 // connect brings the wire's tunnel up and waits for its handshake.

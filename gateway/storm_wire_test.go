@@ -25,7 +25,7 @@ type wire struct {
 	closed chan struct{}
 	close  sync.Once
 
-	answers, data atomic.Int64
+	answers, data, names atomic.Int64
 }
 
 func newWire(s *storm, vpc int) *wire {
@@ -130,8 +130,12 @@ func (w *wire) lookAtDNS(message []byte) {
 	if int(id>>8) != w.vpc {
 		w.storm.fault("VPC %d gets the answer to a question of VPC %d", w.vpc, id>>8)
 	}
-	if asked := int(id & 0xff); answers > 0 && asked != w.vpc {
+	switch asked := int(id & 0xff); {
+	case answers == 0:
+	case asked != w.vpc:
 		w.storm.fault("VPC %d is told the name of VPC %d", w.vpc, asked)
+	default:
+		w.names.Add(1)
 	}
 }
 
