@@ -18,7 +18,7 @@ import (
 // their output with what the document shows: JSON is a part of the answer, with … for any text, and
 // text is a list of what the output holds.
 func TestDocumentsRun(t *testing.T) {
-	for _, document := range []string{"../README.md", "../docs/api.md", "../docs/diagnostics.md"} {
+	for _, document := range []string{"../README.md", "../docs/api.md", "../docs/kinesis.md", "../docs/diagnostics.md"} {
 		t.Run(filepath.Base(document), func(t *testing.T) {
 			text, err := os.ReadFile(document)
 			if err != nil {
