@@ -290,6 +290,33 @@ func TestSecurityGroups(t *testing.T) {
 	other.open(t, serviceAt, name)
 }
 
+// TestSecurityGroupOverAPeering: members of a group may be attachments of another VPC.
+func TestSecurityGroupOverAPeering(t *testing.T) {
+	g := run(t, config(t, t.TempDir()))
+	var w world
+	_, server := w.pair(t, 1)
+	member, stranger := newHost("10.1.0.4"), newHost("10.1.0.5")
+	const peer = "accounts/x/vpcs/peer"
+	w.addDomain(t, peer, "tep-peer", member.peer("member", spec.Attachment), stranger.peer("stranger", spec.Attachment))
+	w.domain(peer).Exposures = []spec.Exposure{{Interface: uid("eni", 1), Via: "accounts/x/peerings/p"}}
+	w.SecurityGroups = []spec.SecurityGroup{
+		{Name: peer + "/securityGroups/apps"},
+		{Name: "guard", Ingress: []spec.GroupRule{{Traffic: https, Group: peer + "/securityGroups/apps"}}},
+	}
+	w.peerOf(peer).SecurityGroups = []string{peer + "/securityGroups/apps"}
+	w.Endpoints[0].SecurityGroups = []string{"guard"}
+	g.apply(t, &w.Gateway)
+	server.connect(t, g, uid("tepp", 1))
+	answer(t, server.listen(t, 8080), "service")
+	member.connect(t, g, "tep-peer")
+	stranger.connect(t, g, "tep-peer")
+	member.open(t, serviceAt, "service")
+	stranger.silent(t, serviceAt)
+	if n := g.counters(t, peer).InDrops[link.ReasonSecurityGroup]; n == 0 {
+		t.Error("no packet is counted as dropped")
+	}
+}
+
 // TestRulesAreCompiledOnce: what did not change is the same value in the next spec.
 func TestRulesAreCompiledOnce(t *testing.T) {
 	s := &spec.Gateway{

@@ -3,6 +3,7 @@ package filter
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"causeway/gateway/spec"
 )
@@ -53,10 +54,8 @@ func naiveGroup(g spec.SecurityGroup, p Packet, memberOf []string) bool {
 			}
 			continue
 		}
-		for _, m := range memberOf {
-			if m == r.Group {
-				return true
-			}
+		if slices.Contains(memberOf, r.Group) {
+			return true
 		}
 	}
 	return false

@@ -146,7 +146,7 @@ func TestTooBig(t *testing.T) {
 	if icmp.Type() != header.ICMPv4DstUnreachable || icmp.Code() != header.ICMPv4FragmentationNeeded || icmp.MTU() != MaxMTU {
 		t.Errorf("type %v, code %v, mtu %d", icmp.Type(), icmp.Code(), icmp.MTU())
 	}
-	if diff := cmp.Diff(packet[:28], []byte(icmp.Payload())); diff != "" {
+	if diff := cmp.Diff(packet[:28], icmp.Payload()); diff != "" {
 		t.Errorf("quoted (-want +got):\n%s", diff)
 	}
 	if n := l.Counters().InDrops[ReasonOversized]; n != 1 {
