@@ -19,6 +19,8 @@ type options struct {
 	dnsSuffix string
 	// secrets opens the private keys of certificates.
 	secrets Opener
+	// policies may be nil: then nothing is known from the compilation before.
+	policies *policyChecks
 }
 
 // Zone is an availability zone that the gateway serves.
@@ -127,6 +129,10 @@ type service struct {
 
 // compile makes a spec of everything that can be served. It is deterministic and never fails.
 func compile(in input, opts options) result {
+	if opts.policies == nil {
+		opts.policies = &policyChecks{}
+	}
+	opts.policies.begin()
 	c := &compiler{
 		in: in, opts: opts, filters: newFilters(),
 		served: map[string]bool{}, regions: map[string]string{}, interfaceUIDs: map[string]bool{},

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"causeway/controlplane/resource"
-	"causeway/gateway/policy"
 	"causeway/gateway/spec"
 	pb "causeway/proto/causeway/v1"
 )
@@ -37,7 +36,7 @@ func (c *compiler) endpoints() {
 			return err
 		}
 		if m.GetPolicy() != "" {
-			if _, err := policy.Parse(m.GetPolicy()); err != nil {
+			if err := c.opts.policies.check(m.GetPolicy()); err != nil {
 				return err
 			}
 		}

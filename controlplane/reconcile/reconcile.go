@@ -99,7 +99,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		cfg: cfg, log: cfg.Logger,
-		opts:      options{zones: cfg.Zones, ports: cfg.Ports, dnsSuffix: cmp.Or(cfg.DNSSuffix, dnsname.DefaultSuffix), secrets: cfg.Secrets},
+		opts:      options{zones: cfg.Zones, ports: cfg.Ports, dnsSuffix: cmp.Or(cfg.DNSSuffix, dnsname.DefaultSuffix), secrets: cfg.Secrets, policies: &policyChecks{}},
 		converged: make(chan struct{}),
 	}
 	r.view.Store(&view{})
