@@ -53,10 +53,12 @@ type probedName struct {
 
 // answered is asked for every question about the name.
 func (n *probedName) answered() bool {
-	return n.published.Load() && (n.healthy() || n.trusted.Load() && anyOf(*n.services.Load(), (*service).undecided))
+	return n.published.Load() && (n.healthy() || n.trusted.Load() && slices.ContainsFunc(*n.services.Load(), (*service).undecided))
 }
 
-func (n *probedName) healthy() bool { return anyOf(*n.services.Load(), (*service).healthy) }
+func (n *probedName) healthy() bool {
+	return slices.ContainsFunc(*n.services.Load(), (*service).healthy)
+}
 
 // probedNames are all of a gateway.
 type probedNames struct {

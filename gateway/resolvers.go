@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"causeway/gateway/domain"
@@ -158,7 +159,7 @@ func (g *Gateway) resolverTable(d *spec.Domain, x *index) resolver.Table {
 			services := g.servicesOf(x.interfaces[uid])
 			name.Interfaces = append(name.Interfaces, resolver.Interface{
 				Address: x.interfaces[uid].spec.Address,
-				Serves:  func() bool { return anyOf(services, (*service).available) },
+				Serves:  func() bool { return slices.ContainsFunc(services, (*service).available) },
 			})
 		}
 		t.Names = append(t.Names, name)
@@ -179,13 +180,4 @@ func (g *Gateway) servicesOf(n *indexedInterface) []*service {
 		list = append(list, g.served.services[serviceKey{n.spec.UID, l.Port}])
 	}
 	return list
-}
-
-func anyOf(services []*service, is func(*service) bool) bool {
-	for _, s := range services {
-		if is(s) {
-			return true
-		}
-	}
-	return false
 }

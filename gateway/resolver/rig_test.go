@@ -49,14 +49,7 @@ func (n *fakeNetwork) dial(to netip.AddrPort, stream bool) (net.Conn, error) {
 		defer far.Close()
 		buf := make([]byte, 4096)
 		for {
-			b, err := buf, error(nil)
-			if stream {
-				b, err = readFrame(far, len(buf))
-			} else {
-				var k int
-				k, err = far.Read(buf)
-				b = buf[:k]
-			}
+			b, err := readMessage(far, buf, stream)
 			q := new(dns.Msg)
 			if err != nil || q.Unpack(b) != nil {
 				return
@@ -76,6 +69,14 @@ func (n *fakeNetwork) dial(to netip.AddrPort, stream bool) (net.Conn, error) {
 		}
 	})
 	return near, nil
+}
+
+func readMessage(from net.Conn, buf []byte, stream bool) ([]byte, error) {
+	if stream {
+		return readFrame(from, len(buf))
+	}
+	n, err := from.Read(buf)
+	return buf[:n], err
 }
 
 func (n *fakeNetwork) DialPacket(to netip.AddrPort) (net.Conn, error) { return n.dial(to, false) }

@@ -135,10 +135,7 @@ func (r *Resolver) stream(ctx context.Context, c net.Conn, client netip.Addr) {
 		}
 	})
 	slots := make(chan struct{}, pipelined)
-	for {
-		if c.SetReadDeadline(time.Now().Add(idleFor)) != nil {
-			break
-		}
+	for c.SetReadDeadline(time.Now().Add(idleFor)) == nil {
 		b, err := readFrame(c, maxQuestion)
 		if err != nil {
 			break

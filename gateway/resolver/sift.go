@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -36,7 +37,7 @@ func sift(t topic, in *dns.Msg, now time.Time) (*answer, error) {
 			return nil, errAnswer
 		}
 	}
-	for _, rr := range append(out.Answer[:len(out.Answer):len(out.Answer)], out.Ns...) {
+	for _, rr := range slices.Concat(out.Answer, out.Ns) {
 		h := rr.Header()
 		if h.Ttl > 1<<31-1 { // RFC 2181 section 8
 			h.Ttl = 0
