@@ -44,6 +44,8 @@ type Config struct {
 
 	// hostAddresses lists the addresses of the host, which no target may have; nil asks the system.
 	hostAddresses func() ([]netip.Addr, error)
+	// dialTimeout is how long targets have to answer; 0 is the engine's default.
+	dialTimeout time.Duration
 }
 
 // check fills in defaults and refuses what could not be served.

@@ -119,7 +119,7 @@ func (g *Gateway) notify() {
 // Run serves until ctx ends, beginning with the last good spec, and returns nil when all of it is closed. It is to be
 // called once.
 func (g *Gateway) Run(ctx context.Context) error {
-	engine, err := endpoint.NewEngine(endpoint.Config{Logger: g.log, OnEnd: g.flowEnded})
+	engine, err := endpoint.NewEngine(endpoint.Config{Logger: g.log, OnEnd: g.flowEnded, DialTimeout: g.cfg.dialTimeout})
 	if err != nil {
 		return fmt.Errorf("run gateway: %w", err)
 	}
