@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"causeway/controlplane/resource"
+	"causeway/gateway/policy"
 	pb "causeway/proto/causeway/v1"
 )
 
@@ -33,6 +34,7 @@ func TestEndpointHasAnInterfaceInEachSubnet(t *testing.T) {
 				{Uid: enis[0].GetUid(), Subnet: s.full("vpcs/prod/subnets/b"), AvailabilityZone: "us-east-1b", IpAddress: fmt.Sprintf("10.0.2.%d", 4+n)},
 				{Uid: enis[1].GetUid(), Subnet: s.full("vpcs/prod/subnets/a"), AvailabilityZone: "us-east-1a", IpAddress: fmt.Sprintf("10.0.1.%d", 4+n)},
 			},
+			Policy:            policy.Default,
 			PrivateDnsEnabled: new(false), DnsEntries: endpoint.GetDnsEntries(), // see TestEndpointNames
 			State: pb.Endpoint_PENDING, Etag: endpoint.GetEtag(), CreateTime: endpoint.GetCreateTime(), UpdateTime: endpoint.GetUpdateTime(),
 		}

@@ -204,7 +204,7 @@ func TestExpiredPeeringBlocksNothing(t *testing.T) {
 	for _, vpc := range []*pb.Vpc{a, b} {
 		_, err := l.vpcs().DeleteVpc(l.operator(), &pb.DeleteVpcRequest{Name: vpc.GetName()})
 		must(t, err)
-		must(t, resource.Vpcs.Purge(t.Context(), sharedStore, vpc.GetName()))
+		purgeVpc(t, vpc)
 	}
 	shown()
 	_, err = l.peerings().AcceptPeering(l.as(l.b), &pb.AcceptPeeringRequest{Name: old.GetName()})
