@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"causeway/gateway/balance"
 	"causeway/gateway/domain"
 	"causeway/gateway/spec"
 )
@@ -282,6 +284,15 @@ func TestForwardRules(t *testing.T) {
 	nameServer(t, c, "192.168.1.80")
 	app.mustResolve(t, resolverAt, "mail.corp.example", "udp", "192.168.1.80")
 	app.mustResolve(t, resolverAt, "www.example", "udp", publicIP)
+	network := g.served.domains[consumer(1)].resolver.network
+	for a, want := range map[string]error{
+		endpointIP: errLoop, "10.0.0.2": errLoop, "10.0.1.53": errLoop, "203.0.113.53": balance.ErrNotAllowed,
+		"127.0.0.1": balance.ErrHostScoped, "169.254.169.254": balance.ErrHostScoped, corp.addr.String(): nil, "10.0.9.9": nil,
+	} {
+		if _, err := network.check(addr(a)); !errors.Is(err, want) {
+			t.Errorf("a name server at %s: %v, want %v", a, err, want)
+		}
+	}
 	for _, name := range []string{"a.closed.example", "a.loop.example", "a.nobody.example"} {
 		if m, err := app.lookup(t, resolverAt, name, "udp", patience); err != nil || m.Rcode != dns.RcodeServerFailure {
 			t.Errorf("%s: %v, %v", name, m, err)
