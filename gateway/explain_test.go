@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ func TestExplain(t *testing.T) {
 		check    string
 		says     string
 	}{
-		"allowed": {question: question, want: append(admittedChecks[:len(admittedChecks):len(admittedChecks)], targetChecks...), check: "target", says: "10.0.1.4:8080 is picked; 0 of 1 targets are healthy"},
+		"allowed": {question: question, want: append(slices.Clip(admittedChecks), targetChecks...), check: "target", says: "10.0.1.4:8080 is picked; 0 of 1 targets are healthy"},
 		"bad VPC": {
 			question: without(question, func(q *spec.Question) { q.Domain = "accounts/x/vpcs/x" }),
 			want:     []string{"domain deny not_served"}, check: "domain", says: "does not serve",
@@ -102,11 +103,11 @@ func TestExplain(t *testing.T) {
 		},
 		"bad guarded target": {
 			change:   func(w *world) { w.TargetGroups[0].Targets[0].Address = addr("169.254.169.254") },
-			question: question, want: append(admittedChecks[:len(admittedChecks):len(admittedChecks)], "target pass", "target_guard deny refused_target_guard"), check: "target_guard", says: "169.254.169.254",
+			question: question, want: append(slices.Clip(admittedChecks), "target pass", "target_guard deny refused_target_guard"), check: "target_guard", says: "169.254.169.254",
 		},
 		"bad target that nobody holds": {
 			change:   func(w *world) { w.TargetGroups[0].Targets[0].Address = addr("10.0.1.77") },
-			question: question, want: append(admittedChecks[:len(admittedChecks):len(admittedChecks)], "target pass", "target_guard pass", "target_path deny refused_targets_failed"),
+			question: question, want: append(slices.Clip(admittedChecks), "target pass", "target_guard pass", "target_path deny refused_targets_failed"),
 			check: "target_path", says: "no attachment or tunnel holds the address",
 		},
 		"bad target behind a network ACL": {
@@ -118,7 +119,7 @@ func TestExplain(t *testing.T) {
 				w.LoadBalancers[0].Nodes[0].Subnet = w.Subnets[0].Name
 			},
 			question: question,
-			want: append(append(admittedChecks[:len(admittedChecks):len(admittedChecks)], targetChecks[:3]...),
+			want: append(append(slices.Clip(admittedChecks), targetChecks[:3]...),
 				"target_network_acl_out pass", "target_network_acl_in skip", "target_network_acl_out_return skip", "target_network_acl_in_return deny network_acl"),
 			check: "target_network_acl_in_return", says: "rule * denies",
 		},
