@@ -33,7 +33,7 @@ func TestExplainAgreesWithTheDataPath(t *testing.T) {
 		said := conclusion(e)
 		live := b.make(q)
 		met[said.check+" "+said.reason]++
-		if !said.agrees(live, s, q) {
+		if !said.agrees(live, s) {
 			t.Fatalf("topology %d: %+v is explained by\n%+v\nbut met %+v", n, q, e.Checks, live)
 		}
 	}
@@ -73,7 +73,7 @@ func conclusion(e spec.Explanation) (o outcome) {
 
 // agrees compares an explanation with what was met. Where a connection's number has a part in the choice of its target, any
 // target of the group may be tried first, and so the last one that fails may be another.
-func (o outcome) agrees(live outcome, s *topology, _ spec.Question) bool {
+func (o outcome) agrees(live outcome, s *topology) bool {
 	late := []string{endpoint.ReasonRefusedTargetGuard.String(), endpoint.ReasonRefusedTargetsFailed.String()}
 	want := o.reason
 	if strings.HasPrefix(o.check, "target_") && o.reason == link.ReasonNetworkACL.String() {

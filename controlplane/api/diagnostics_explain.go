@@ -146,17 +146,18 @@ func (s *diagnostics) site(ctx context.Context, who Caller, name, text string, g
 	if given.IsValid() {
 		return from, nil
 	}
-	for _, route := range v.Value.GetStaticRoutes() {
-		p, err := netip.ParsePrefix(route)
-		if err != nil {
-			return origin{}, fmt.Errorf("stored %s: %w", name, err)
-		}
-		if from.address = p.Addr(); !p.IsSingleIP() {
-			from.address = from.address.Next() // the first is that of the network itself
-		}
-		return from, nil
+	routes := v.Value.GetStaticRoutes()
+	if len(routes) == 0 {
+		return origin{}, apierr.Invalid("source_ip_address", "is missing: the VPN connection has no static route to take a host of")
 	}
-	return origin{}, apierr.Invalid("source_ip_address", "is missing: the VPN connection has no static route to take a host of")
+	p, err := netip.ParsePrefix(routes[0])
+	if err != nil {
+		return origin{}, fmt.Errorf("stored %s: %w", name, err)
+	}
+	if from.address = p.Addr(); !p.IsSingleIP() {
+		from.address = from.address.Next() // the first is that of the network itself
+	}
+	return from, nil
 }
 
 // sourceKind tells attachments and VPN connections apart.

@@ -65,7 +65,7 @@ func TestFeedConcurrently(t *testing.T) {
 			for range 100 {
 				records, stop := f.Watch(all, 1)
 				go stop()
-				for range records { //nolint:revive // until it is closed
+				for range records {
 				}
 			}
 		})
