@@ -193,7 +193,7 @@ func TestFilteringAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		dev.Write(in, testOffset)
 		l.send(routes, out)
-	}); n != 0 {
+	}); n != 0 && !raceEnabled { // the race detector makes pools forget
 		t.Errorf("%v allocations", n)
 	}
 }
