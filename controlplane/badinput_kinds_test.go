@@ -288,7 +288,11 @@ func (w *world) strangers(m *method, f protoreflect.FieldDescriptor, good string
 		theirs := w.theirs[noun].(resource.Message)
 		add("their "+string(noun), invisible, theirs.GetName(), theirs.GetUid())
 		if own, ok := w.main[noun].(resource.Message); ok {
-			add("own "+string(noun), wrong, own.GetName(), own.GetUid())
+			kind := wrong
+			if m.name == "Explain" && f.Name() == "source" && noun == "VpnConnection" {
+				kind = maybe // a connection may come from either
+			}
+			add("own "+string(noun), kind, own.GetName(), own.GetUid())
 		}
 	}
 	for _, noun := range slices.Sorted(maps.Keys(w.gone)) {
