@@ -2,7 +2,7 @@ GO    ?= go
 TOOLS := $(GO) tool -modfile=.tools/go.mod
 LINT  := $(GO) tool -modfile=.tools/lint/go.mod golangci-lint
 BUF   := $(TOOLS) buf
-FUZZ  ?= 10s
+FUZZ  ?= 1000000x
 
 # The same for all, so that one cache serves building, testing and linting.
 export CGO_ENABLED ?= 0
@@ -42,7 +42,7 @@ proto: ## regenerate the API's Go code
 proto-check: ## buf lint, breaking changes against main, generated code is current
 	.ci/proto-check
 
-fuzz: ## every fuzz target for FUZZ (10s) each
+fuzz: ## every fuzz target, FUZZ (a million) executions or seconds each
 	.ci/fuzz $(FUZZ)
 
 bench: ## our figures beside those of the peers, in one run (root)
