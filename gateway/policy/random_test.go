@@ -207,21 +207,28 @@ func compareWithNaive(t *testing.T, seed uint64, pairs int) {
 	}
 }
 
-// Pairs of policies and requests, 10^5 of them and with SOAK=1 10^7.
+// Pairs of policies and requests, 10^5 of them, with SOAK=1 10^7 and with -short 10^4.
 func TestDecideSoak(t *testing.T) {
-	rounds := uint64(1)
-	if os.Getenv("SOAK") == "1" {
+	rounds, pairs := uint64(1), 100_000
+	switch {
+	case os.Getenv("SOAK") == "1":
 		rounds = 100
+	case testing.Short():
+		pairs /= 10
 	}
 	for seed := range rounds {
-		compareWithNaive(t, seed, 100_000)
+		compareWithNaive(t, seed, pairs)
 	}
 }
 
 // Laws that hold for any policy and request.
 func TestLaws(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(7, 7))}
-	for range 1000 {
+	tries := 1000
+	if testing.Short() {
+		tries /= 10
+	}
+	for range tries {
 		list := g.statements(4)
 		p := mustParse(t, policyOf(list))
 		allow, deny := g.statement(), g.statement()
