@@ -86,7 +86,7 @@ func TestIsolationStorm(t *testing.T) {
 		packets = 50_000
 	}
 	s := newStorm(t)
-	changes := max(5, packets/50_000)
+	changes := max(3, packets/50_000) // one of each kind at least
 	var changing, sent atomic.Int64
 	changing.Store(1)
 	var running sync.WaitGroup

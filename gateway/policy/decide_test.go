@@ -278,7 +278,9 @@ func worstPolicies() map[string]string {
 }
 
 // worstRequest is for a server name that the worst policies nearly match everywhere.
-func worstRequest() Request { return named(strings.Repeat(strings.Repeat("a", 62)+".", 4)[:240] + ".x") }
+func worstRequest() Request {
+	return named(strings.Repeat(strings.Repeat("a", 62)+".", 4)[:240] + ".x")
+}
 
 // TestWorstCase would not end in a human's life if stars were tried again and again.
 func TestWorstCase(t *testing.T) {
