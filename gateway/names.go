@@ -1,20 +1,13 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"io/fs"
-	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"causeway/gateway/balance"
 	"causeway/gateway/spec"
 )
 
@@ -63,14 +56,13 @@ func (n *probedName) healthy() bool {
 // probedNames are all of a gateway.
 type probedNames struct {
 	file string // keeps those that are published
+	kept []byte // what the file has; watchNames' own
 	wake chan struct{}
 
 	mu    sync.Mutex
 	names map[nameKey]*probedName
 	// before are those that were published when the gateway last ran.
 	before map[nameKey]bool
-	// kept is what the file has.
-	kept []byte
 }
 
 func newProbedNames(file string) *probedNames {
@@ -237,84 +229,4 @@ func (g *Gateway) nameStatus() []spec.NameStatus {
 		return strings.Compare(a.Domain+"\x00"+a.Name, b.Domain+"\x00"+b.Name)
 	})
 	return list
-}
-
-// storedName is a published name on disk.
-type storedName struct {
-	Domain   string `json:"domain"`
-	Name     string `json:"name"`
-	Endpoint string `json:"endpoint"`
-}
-
-func (n storedName) key() nameKey { return nameKey{n.Domain, n.Name, n.Endpoint} }
-
-// restoreNames reads which names were published when the gateway last ran. Without that they are published by a probe.
-func (g *Gateway) restoreNames() {
-	data, err := os.ReadFile(g.probed.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	var list []storedName
-	if err == nil {
-		err = json.Unmarshal(data, &list)
-	}
-	if err != nil {
-		g.log.Error("published names are not known from before", "error", err)
-		return
-	}
-	g.probed.mu.Lock()
-	defer g.probed.mu.Unlock()
-	for _, n := range list {
-		g.probed.before[n.key()] = true
-	}
-}
-
-// keepNames writes which names are published, if that changed.
-func (g *Gateway) keepNames() {
-	data, err := g.probed.encode()
-	if err == nil && data != nil {
-		err = specFile{path: g.probed.file}.store(data)
-	}
-	if err != nil {
-		g.log.Error("published names are not kept", "error", err)
-	}
-}
-
-// encode gives the published names as the file shall have them, or nil if it has them so.
-func (p *probedNames) encode() ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := []storedName{}
-	for k, n := range p.names {
-		if n.published.Load() {
-			list = append(list, storedName{k.domain, k.name, k.endpoint})
-		}
-	}
-	slices.SortFunc(list, func(a, b storedName) int { return strings.Compare(a.Domain+"\x00"+a.Name, b.Domain+"\x00"+b.Name) })
-	data, err := json.Marshal(list)
-	if err != nil || bytes.Equal(data, p.kept) {
-		return nil, err
-	}
-	p.kept = data
-	return data, nil
-}
-
-// healthy reports whether a healthy target could serve a connection now.
-func (s *service) healthy() bool {
-	r := s.route.Load()
-	return r.group.HealthyIn(r.zone)
-}
-
-// undecided reports whether health checks have no opinion of any target yet.
-func (s *service) undecided() bool { return s.route.Load().group.Undecided() }
-
-// connect makes one connection to a target as a consumer's would be made, and resets it.
-func (s *service) connect(ctx context.Context) error {
-	r := s.route.Load()
-	nowhere := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
-	target, ok := r.group.Pick(balance.Flow{Zone: r.zone, Protocol: 6, Source: nowhere, Destination: nowhere}, nil)
-	if !ok {
-		return errNoTarget
-	}
-	return r.probe(ctx, target, nil)
 }

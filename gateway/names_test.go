@@ -3,8 +3,11 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -337,9 +340,8 @@ func TestNamesOutliveARestart(t *testing.T) {
 	connectPair(t, g, 1, app, server)
 	eventually(t, "published", func() bool { serving, _ := g.nameServing(t, 1); return serving })
 	eventually(t, "kept", func() bool {
-		g.probed.mu.Lock()
-		defer g.probed.mu.Unlock()
-		return strings.Contains(string(g.probed.kept), private)
+		data, _ := os.ReadFile(g.probed.file)
+		return strings.Contains(string(data), private)
 	})
 	g.stop()
 	server.suffer(refuses)
@@ -349,6 +351,24 @@ func TestNamesOutliveARestart(t *testing.T) {
 		t.Errorf("after a restart: %s", why)
 	}
 	eventually(t, "withdrawn", func() bool { serving, _ := g.nameServing(t, 1); return !serving })
+}
+
+// TestNamesAreKeptLater cannot write at first what is published.
+func TestNamesAreKeptLater(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := &Gateway{log: slog.New(slog.DiscardHandler), probed: newProbedNames(filepath.Join(folder, "names.json"))}
+	g.probed.name(nameKey{"d", private, "e"}).published.Store(true)
+	g.keepNames()
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	g.keepNames()
+	if data, err := os.ReadFile(g.probed.file); err != nil || !strings.Contains(string(data), private) {
+		t.Errorf("kept %q, %v", data, err)
+	}
 }
 
 // TestNetworkACLsAndTheResolver has a network ACL shut a subnet: its inbound address answers nobody, the resolver inside the

@@ -140,6 +140,26 @@ func (s *service) available() bool {
 	return r.group.Available(r.zone)
 }
 
+// healthy reports whether a healthy target could serve a connection now.
+func (s *service) healthy() bool {
+	r := s.route.Load()
+	return r.group.HealthyIn(r.zone)
+}
+
+// undecided reports whether health checks have no opinion of any target yet.
+func (s *service) undecided() bool { return s.route.Load().group.Undecided() }
+
+// connect makes one connection to a target as a consumer's would be made, and resets it.
+func (s *service) connect(ctx context.Context) error {
+	r := s.route.Load()
+	nowhere := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	target, ok := r.group.Pick(balance.Flow{Zone: r.zone, Protocol: 6, Source: nowhere, Destination: nowhere}, nil)
+	if !ok {
+		return errNoTarget
+	}
+	return r.probe(ctx, target, nil)
+}
+
 // Pick implements endpoint.Targets. The flow's number is its nonce: the engine never gives it twice.
 func (s *service) Pick(f endpoint.FlowKey, tried []netip.AddrPort) (endpoint.Target, error) {
 	r := s.route.Load()
