@@ -85,8 +85,8 @@ func (s *diagnostics) origin(ctx context.Context, who Caller, req *pb.ExplainReq
 	var wrong apierr.Violations
 	given := netip.Addr{}
 	if text := req.GetSourceIpAddress(); text != "" {
-		var ok bool
-		if given, ok = plainIPv4(text); !ok {
+		var err error
+		if given, err = parseAddress(text); err != nil {
 			wrong.Add("source_ip_address", "%s is not an IPv4 address", quote(text))
 		}
 	}
@@ -121,9 +121,9 @@ func (s *diagnostics) source(ctx context.Context, who Caller, text string, given
 	if err != nil {
 		return origin{}, spelled(err, kind, text)
 	}
-	address, ok := plainIPv4(a.Value.GetIpAddress())
-	if !ok {
-		return origin{}, fmt.Errorf("stored %s: address %q", name, a.Value.GetIpAddress())
+	address, err := parseAddress(a.Value.GetIpAddress())
+	if err != nil {
+		return origin{}, fmt.Errorf("stored %s: address %q: %w", name, a.Value.GetIpAddress(), err)
 	}
 	if given.IsValid() && given != address {
 		return origin{}, apierr.Invalid("source_ip_address", "is %v, and the attachment has %v; leave it out", given, address)
@@ -208,7 +208,7 @@ const longestDomainName = 253
 
 func (s *diagnostics) destination(ctx context.Context, who Caller, from origin, req *pb.ExplainRequest) (aim, error) {
 	text := req.GetDestination()
-	if address, ok := plainIPv4(text); ok {
+	if address, err := parseAddress(text); err == nil {
 		endpoint, err := s.endpointAt(ctx, who, from.vpc, address)
 		return aim{address: address, endpoint: endpoint}, err
 	}
@@ -255,9 +255,9 @@ func (s *diagnostics) endpointAt(ctx context.Context, who Caller, vpc string, ad
 func addressNear(e *pb.Endpoint, zone string) netip.Addr {
 	var first netip.Addr
 	for _, eni := range e.GetNetworkInterfaces() {
-		address, ok := plainIPv4(eni.GetIpAddress())
+		address, err := parseAddress(eni.GetIpAddress())
 		switch {
-		case !ok:
+		case err != nil:
 		case eni.GetAvailabilityZone() == zone:
 			return address
 		case !first.IsValid():
@@ -265,10 +265,4 @@ func addressNear(e *pb.Endpoint, zone string) netip.Addr {
 		}
 	}
 	return first
-}
-
-// plainIPv4 reads an address in its usual spelling.
-func plainIPv4(text string) (netip.Addr, bool) {
-	a, err := netip.ParseAddr(text)
-	return a, err == nil && a.Is4()
 }
