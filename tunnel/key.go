@@ -156,15 +156,6 @@ func NewPresharedKey() PresharedKey {
 	return k
 }
 
-// ParsePresharedKey reads a key in the base64 form that wg prints.
-func ParsePresharedKey(s string) (PresharedKey, error) {
-	raw, err := decodeKey([]byte(s))
-	if err != nil {
-		return PresharedKey{}, fmt.Errorf("parse preshared key: %w", err)
-	}
-	return PresharedKey(raw), nil
-}
-
 // Format implements fmt.Formatter by printing "(redacted)" whatever the verb.
 func (PresharedKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 

@@ -49,9 +49,6 @@ func dial(target string, options ...grpc.DialOption) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Conn is the connection itself, for generated clients.
-func (c *Client) Conn() *grpc.ClientConn { return c.conn }
-
 // Call calls a method, such as Vpcs/CreateVpc, with a request in JSON. Its error wraps the status.
 func (c *Client) Call(ctx context.Context, method, request string) (proto.Message, error) {
 	service, name, _ := strings.Cut(method, "/")
